@@ -1,0 +1,50 @@
+package config
+
+// laterKeys are the names that other parts will act on. They are accepted and
+// checked, so that a file of them carries over, and told of by Unused.
+func laterKeys() []Key {
+	return []Key{
+		{Name: "CLOUDFLARE_AI_GATEWAY_API_KEY", Group: groupModels, Secret: true, Form: "text", Later: "Cloudflare AI Gateway",
+			Meaning: "key for Cloudflare AI Gateway",
+			set:     hidden(func(c *Config) *secretValue { return &c.CloudflareAIGatewayKey })},
+		{Name: "CF_AI_GATEWAY_ACCOUNT_ID", Group: groupModels, Form: "text", Later: "Cloudflare AI Gateway",
+			Meaning: "account of the gateway", set: word(func(c *Config) *string { return &c.CFAIGatewayAccount })},
+		{Name: "CF_AI_GATEWAY_GATEWAY_ID", Group: groupModels, Form: "text", Later: "Cloudflare AI Gateway",
+			Meaning: "name of the gateway", set: word(func(c *Config) *string { return &c.CFAIGatewayID })},
+		{Name: "CF_AI_GATEWAY_MODEL", Group: groupModels, Form: "PROVIDER/MODEL", Later: "Cloudflare AI Gateway",
+			Meaning: "model to use through the gateway", set: word(func(c *Config) *string { return &c.CFAIGatewayModel })},
+
+		{Name: "TELEGRAM_BOT_TOKEN", Group: groupChannel, Secret: true, Form: "text", Later: "Telegram",
+			Meaning: "token of the Telegram bot", set: hidden(func(c *Config) *secretValue { return &c.TelegramBotToken })},
+		{Name: "TELEGRAM_DM_POLICY", Group: groupChannel, Form: dmForm, Later: "Telegram", Default: "pairing",
+			Meaning: "who may write to the bot", set: dmPolicy(func(c *Config) *string { return &c.TelegramDMPolicy })},
+		{Name: "DISCORD_BOT_TOKEN", Group: groupChannel, Secret: true, Form: "text", Later: "Discord",
+			Meaning: "token of the Discord bot", set: hidden(func(c *Config) *secretValue { return &c.DiscordBotToken })},
+		{Name: "DISCORD_DM_POLICY", Group: groupChannel, Form: dmForm, Later: "Discord", Default: "pairing",
+			Meaning: "who may write to the bot", set: dmPolicy(func(c *Config) *string { return &c.DiscordDMPolicy })},
+		{Name: "SLACK_BOT_TOKEN", Group: groupChannel, Secret: true, Form: "text", Later: "Slack",
+			Meaning: "bot token of the Slack app", set: hidden(func(c *Config) *secretValue { return &c.SlackBotToken })},
+		{Name: "SLACK_APP_TOKEN", Group: groupChannel, Secret: true, Form: "text", Later: "Slack",
+			Meaning: "app-level token of the Slack app", set: hidden(func(c *Config) *secretValue { return &c.SlackAppToken })},
+		{Name: "SLACK_SIGNING_SECRET", Group: groupChannel, Secret: true, Form: "text", Later: "Slack",
+			Meaning: "proves that a request comes from Slack", set: hidden(func(c *Config) *secretValue { return &c.SlackSigningSecret })},
+
+		{Name: "R2_ACCESS_KEY_ID", Group: groupStorage, Secret: true, Form: "text", Later: "backup",
+			Meaning: "access key of the R2 bucket", set: hidden(func(c *Config) *secretValue { return &c.R2AccessKeyID })},
+		{Name: "R2_SECRET_ACCESS_KEY", Group: groupStorage, Secret: true, Form: "text", Later: "backup",
+			Meaning: "secret of the access key", set: hidden(func(c *Config) *secretValue { return &c.R2SecretAccessKey })},
+		{Name: "R2_BUCKET_NAME", Group: groupStorage, Form: "text", Later: "backup", Default: "moltbot-data",
+			Meaning: "name of the bucket", set: word(func(c *Config) *string { return &c.R2Bucket })},
+		{Name: "CF_ACCOUNT_ID", Group: groupStorage, Form: "text", Later: "backup",
+			Meaning: "Cloudflare account of the bucket", set: word(func(c *Config) *string { return &c.CFAccount })},
+
+		{Name: "CDP_SECRET", Group: groupBrowser, Secret: true, Form: "text", Later: "browser",
+			Meaning: "secret that opens /cdp", set: hidden(func(c *Config) *secretValue { return &c.CDPSecret })},
+	}
+}
+
+const dmForm = "pairing, allowlist, open or disabled"
+
+func dmPolicy(field func(*Config) *string) func(*Config, string) error {
+	return oneOf(field, "pairing", "allowlist", "open", "disabled")
+}
