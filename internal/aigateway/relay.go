@@ -1,0 +1,207 @@
+package aigateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxErrorBody bounds what is read of an upstream's error.
+const maxErrorBody = 1 << 20
+
+var copyPool = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// relay passes the upstream's answer on.
+func (c *call) relay(resp *http.Response) error {
+	c.rec.first = time.Since(c.start)
+	idle := c.g.opts.Timeouts.Idle
+	c.watch.phase(idle, fail(http.StatusGatewayTimeout, fmt.Sprintf("the model's answer stopped: nothing came for %v", idle)))
+	if resp.StatusCode >= 400 {
+		return c.relayError(resp)
+	}
+	if err := c.refuse(resp); err != nil {
+		return err
+	}
+	c.rec.status = resp.StatusCode
+	copyHeader(c.w.Header(), resp.Header, c.up.key)
+	flush := resp.ContentLength < 0
+	if mediaType(resp.Header) == "text/event-stream" {
+		c.w.Header().Del("Content-Length") // an error event may have to be added
+		c.meter, flush = newMeter(c.form), true
+		c.begin()
+		if err := c.rc.Flush(); err != nil {
+			return c.because(gone(err))
+		}
+	}
+	var body io.Reader = resp.Body
+	if c.meter == nil {
+		body = &patient{in: resp.Body, progress: func() { c.watch.progress(idle) }}
+	}
+	err := c.copy(body, flush)
+	if c.meter != nil {
+		c.rec.tokens = c.meter.usage
+	}
+	return err
+}
+
+// refuse finds answers that must not or cannot be passed on.
+func (c *call) refuse(resp *http.Response) error {
+	look := "; look at " + c.up.baseName
+	switch code := resp.StatusCode; {
+	case code >= 300:
+		return fail(http.StatusBadGateway, fmt.Sprintf("the model's server %s answered with a redirect (%d), which is not followed because the key must not go elsewhere%s", c.up.base.Host, code, look))
+	case code < 200:
+		return fail(http.StatusBadGateway, fmt.Sprintf("the model's server %s answered %d, which is no answer to a model call%s", c.up.base.Host, code, look))
+	}
+	if isCompressed(resp.Header) {
+		return fail(http.StatusBadGateway, fmt.Sprintf("the model's server %s compressed its answer though it was asked not to%s", c.up.base.Host, look))
+	}
+	if mediaType(resp.Header) == "text/html" {
+		return fail(http.StatusBadGateway, fmt.Sprintf("%s answered with a web page, so it is no model API%s", c.up.base.Host, look))
+	}
+	return nil
+}
+
+func isCompressed(h http.Header) bool {
+	e := h.Get("Content-Encoding")
+	return e != "" && !strings.EqualFold(e, "identity")
+}
+
+// patient fills the whole buffer on its first Read. So a short answer that is no
+// stream is all there before its header goes out, and one that breaks off can
+// still become an error.
+type patient struct {
+	in       io.Reader
+	progress func()
+	begun    bool
+}
+
+func (p *patient) Read(buf []byte) (n int, err error) {
+	if p.begun {
+		return p.in.Read(buf)
+	}
+	p.begun = true
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = p.in.Read(buf[n:])
+		n += m
+		p.progress()
+	}
+	return n, err
+}
+
+func (c *call) begin() {
+	c.begun = true
+	c.w.WriteHeader(c.rec.status)
+}
+
+// copy passes the body on as it arrives.
+func (c *call) copy(src io.Reader, flush bool) error {
+	guard := newKeyGuard(c.up.key)
+	buf := copyPool.Get().(*[]byte)
+	defer copyPool.Put(buf)
+	for {
+		n, err := src.Read(*buf)
+		if n > 0 && (c.begun || err == nil || err == io.EOF) {
+			if err := c.pass(&guard, (*buf)[:n], flush); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return c.end(&guard)
+		}
+		if err != nil {
+			return c.cut(err)
+		}
+	}
+}
+
+// pass hands one piece to the client.
+func (c *call) pass(guard *keyGuard, p []byte, flush bool) error {
+	if c.meter != nil {
+		c.meter.Write(p)
+	}
+	p, err := guard.pass(p)
+	if err != nil {
+		return &failure{status: http.StatusBadGateway, cause: err,
+			msg: "the model's server put the API key into its answer, which was stopped; look at " + c.up.baseName}
+	}
+	if err := c.write(p); err != nil {
+		return err
+	}
+	c.watch.progress(c.g.opts.Timeouts.Idle)
+	if !flush {
+		return nil
+	}
+	if err := c.rc.Flush(); err != nil {
+		return c.because(gone(err))
+	}
+	return nil
+}
+
+func (c *call) write(p []byte) error {
+	if !c.begun {
+		c.begin()
+	}
+	n, err := c.w.Write(p)
+	c.rec.out += int64(n)
+	if err != nil {
+		return c.because(gone(err))
+	}
+	return nil
+}
+
+func gone(err error) error {
+	return &failure{status: statusClientGone, gone: true, msg: errClientGone.msg, cause: err}
+}
+
+// end is reached when the upstream ended its answer without an error.
+func (c *call) end(guard *keyGuard) error {
+	if c.meter != nil && !c.meter.complete() {
+		return fail(http.StatusBadGateway, "the model's answer broke off before its end")
+	}
+	return c.write(guard.rest())
+}
+
+// cut is reached when the upstream's answer ended in an error.
+func (c *call) cut(err error) error {
+	if c.meter != nil && c.meter.ended {
+		return nil // all of it was there; only the connection's end was not
+	}
+	if c.r.Context().Err() != nil && c.watch.expired() == nil {
+		return gone(err)
+	}
+	return c.because(&failure{status: http.StatusBadGateway, cause: err, msg: "the model's answer broke off before its end"})
+}
+
+// relayError passes on an error of the upstream: as it is when it is the API's
+// JSON, without the key should it hold it; else in our words.
+func (c *call) relayError(resp *http.Response) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	if err != nil && c.r.Context().Err() != nil {
+		return gone(err)
+	}
+	if isCompressed(resp.Header) || !json.Valid(body) {
+		return &failure{status: resp.StatusCode, cause: err, retryAfter: c.retryAfter(resp),
+			msg: strings.TrimSpace(fmt.Sprintf("%s answered %d %s", c.up.base.Host, resp.StatusCode, http.StatusText(resp.StatusCode)))}
+	}
+	body = scrub(body, c.up.key)
+	copyHeader(c.w.Header(), resp.Header, c.up.key)
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	c.rec.status = resp.StatusCode
+	return c.write(body)
+}
+
+func (c *call) retryAfter(resp *http.Response) string {
+	v := resp.Header.Get("Retry-After")
+	if holdsKey([]string{v}, c.up.key) {
+		return ""
+	}
+	return v
+}
