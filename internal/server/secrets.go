@@ -1,0 +1,131 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/moltworker/moltworker/internal/config"
+	"github.com/moltworker/moltworker/internal/secret"
+	"github.com/moltworker/moltworker/internal/telemetry"
+)
+
+// gatewayToken is the name of the secret that opens an agent's Control UI.
+const gatewayToken = "MOLTBOT_GATEWAY_TOKEN"
+
+// secrets finds a secret's value: what the configuration says, else what is
+// sealed in the store. Every value it ever saw is kept out of the log.
+type secrets struct {
+	cfg      config.Config
+	store    *secret.Store
+	redactor *telemetry.Redactor
+}
+
+// OpenSecrets opens the sealed store of a data directory.
+func OpenSecrets(cfg config.Config) (*secret.Store, error) {
+	return secret.Open(filepath.Join(cfg.Data, "secrets"), secret.Options{PassphraseFile: cfg.PassphraseFile})
+}
+
+func openSecrets(cfg config.Config, agents []string, redactor *telemetry.Redactor) (*secrets, error) {
+	store, err := OpenSecrets(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &secrets{cfg: cfg, store: store, redactor: redactor}
+	for name, value := range cfg.Secrets() {
+		redactor.Register(name, value.Reveal())
+	}
+	list, err := store.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, info := range list {
+		s.register(info.Name)
+	}
+	for _, agent := range agents {
+		if err := s.ensureToken(agent); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// register keeps a stored secret's value out of the log from now on.
+func (s *secrets) register(name string) {
+	if v, _, err := s.store.Get(name); err == nil {
+		s.redactor.Register(name, v.Reveal())
+	}
+}
+
+// lookup returns the current value of a named setting or secret. A store that
+// cannot be read has no values; reading it again is tried at the next call.
+func (s *secrets) lookup(name string) (string, bool) {
+	if v, ok := s.cfg.Lookup(name); ok && v.IsSet() {
+		return v.Reveal(), true
+	}
+	v, _, err := s.store.Get(name)
+	return v.Reveal(), err == nil
+}
+
+// tokenName: the main agent's token has the name that people know from
+// elsewhere; every other agent has a token of its own.
+func tokenName(agent string) string {
+	if agent == "main" {
+		return gatewayToken
+	}
+	return secret.ScopedName(agent, gatewayToken)
+}
+
+// token is the agent's current gateway token, or "" when it has none.
+func (s *secrets) token(agent string) string {
+	v, _ := s.lookup(tokenName(agent))
+	return v
+}
+
+// ensureToken gives an agent a token on its first start.
+func (s *secrets) ensureToken(agent string) error {
+	name := tokenName(agent)
+	if _, ok := s.cfg.Lookup(name); ok {
+		return nil
+	}
+	_, _, err := s.store.Get(name)
+	if !errors.Is(err, secret.ErrNotFound) {
+		return err
+	}
+	if err := s.store.Put(name, secret.GenerateToken()); err != nil {
+		return fmt.Errorf("make a gateway token for %s: %w", agent, err)
+	}
+	s.register(name)
+	return nil
+}
+
+// moveToken makes the token of one agent that of another.
+func (s *secrets) moveToken(from, to string) error {
+	v, _, err := s.store.Get(tokenName(from))
+	if err != nil {
+		return fmt.Errorf("find the gateway token of %s: %w", from, err)
+	}
+	if err := s.store.Put(tokenName(to), v.Reveal()); err != nil {
+		return fmt.Errorf("keep the gateway token of %s: %w", to, err)
+	}
+	s.register(tokenName(to))
+	return s.dropToken(from)
+}
+
+// configured says where the configuration has each secret from that it sets.
+func (s *secrets) configured() map[string]string {
+	from := map[string]string{}
+	for name := range s.cfg.Secrets() {
+		from[name] = s.cfg.Origin(name)
+	}
+	return from
+}
+
+// dropToken forgets the token of an agent that is no more.
+func (s *secrets) dropToken(agent string) error {
+	err := s.store.Remove(tokenName(agent))
+	if errors.Is(err, secret.ErrNotFound) {
+		return nil
+	}
+	return err
+}

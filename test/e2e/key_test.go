@@ -1,0 +1,49 @@
+package e2e
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/moltworker/moltworker/test/fakemodel"
+)
+
+// TestKeyCountsAtOnce sets a key while the agent runs with the demo model: the
+// next message goes to the provider, with the real key, which is nowhere inside.
+func TestKeyCountsAtOnce(t *testing.T) {
+	const key = "sk-ant-real-8c1f0a66d2"
+	provider := fakemodel.Start(&fakemodel.Model{
+		Key:   key,
+		Reply: func(*fakemodel.Call) fakemodel.Reply { return fakemodel.Reply{Text: "the provider itself says hello"} },
+	})
+	t.Cleanup(provider.Close)
+	t.Setenv("ANTHROPIC_BASE_URL", provider.URL)
+	u := startUp(t, t.TempDir())
+	u.awaitAwake(0)
+
+	if got := ask(u, "hello"); !strings.Contains(got, "demo") {
+		t.Errorf("without a key: %s", got)
+	}
+	put := exec.Command(program, "secret", "put", "ANTHROPIC_API_KEY", "--data", u.data)
+	put.Stdin = strings.NewReader(key + "\n")
+	if out, err := put.CombinedOutput(); err != nil {
+		t.Fatalf("secret put: %v\n%s", err, out)
+	}
+	eventually(t, patience, "the configuration names the provider", func() bool {
+		return strings.Contains(u.inside("cat ~/.openclaw/openclaw.json"), "mw-anthropic/")
+	})
+	eventually(t, 2*patience, "the provider answers", func() bool {
+		return strings.Contains(ask(u, "hello again"), "the provider itself says hello")
+	})
+	if call := provider.Last(); call == nil || call.Problem != "" {
+		t.Errorf("the provider refused the call: %+v", call)
+	}
+	if got := strings.TrimSpace(u.inside("cat /proc/*/environ 2>/dev/null | grep -c '" + key + "'; grep -rlF '" + key + "' /home /etc /tmp /run /var 2>/dev/null || echo no")); got != "0\nno" {
+		t.Errorf("the key is inside: %s", got)
+	}
+}
+
+// ask says something to the agent with OpenClaw's own command line, inside.
+func ask(u *up, message string) string {
+	return u.inside("openclaw agent --agent main --json --message '" + message + "' 2>&1 || true")
+}
