@@ -19,8 +19,9 @@ func GatewayProcess(rt runtime.Runtime, port int, timeZone string) proto.Process
 	if port == 0 {
 		port = GatewayPort
 	}
+	node := path.Join(RuntimeDir, rt.Node)
 	return proto.Process{
-		Args:        []string{path.Join(RuntimeDir, rt.Node), path.Join(RuntimeDir, rt.Entry), "gateway", "--port", strconv.Itoa(port)},
+		Args:        mendFirst(node, []string{node, path.Join(RuntimeDir, rt.Entry), "gateway", "--port", strconv.Itoa(port)}),
 		Env:         Environment(rt, timeZone),
 		Dir:         Home,
 		Ready:       proto.Probe{Port: port, Path: "/startupz"},

