@@ -50,16 +50,7 @@ type Imager interface {
 
 // A Freezable sandbox can be halted and written down.
 type Freezable interface {
-	Sandbox
-
-	// Pause halts everything inside. What was written to mounts before is
-	// visible on the host. A sandbox that is paused already stays so, and so it
-	// does when the process that paused it ends. One that a process was pausing,
-	// resuming or writing down when it died counts as dead: Open cleans it away.
-	Pause(ctx context.Context) error
-
-	// Resume lets a paused sandbox run on. It does nothing to one that runs.
-	Resume(ctx context.Context) error
+	Pausable
 
 	// Checkpoint writes an image of a paused sandbox into dir, an empty
 	// directory that nobody else may write to. It is not synced to the disk.

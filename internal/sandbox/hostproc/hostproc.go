@@ -58,6 +58,15 @@ func ReadStat(pid int) (Stat, error) {
 	return parseStat(content)
 }
 
+// ReadThread reads /proc/PID/task/TID/stat.
+func ReadThread(pid, tid int) (Stat, error) {
+	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "task", strconv.Itoa(tid), "stat"))
+	if err != nil {
+		return Stat{}, err
+	}
+	return parseStat(content)
+}
+
 // parseStat starts after the last ')': the name before it may hold anything.
 func parseStat(content []byte) (Stat, error) {
 	i := bytes.LastIndexByte(content, ')')

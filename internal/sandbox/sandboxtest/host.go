@@ -90,7 +90,7 @@ func startElsewhere(open Opener, arg string) int {
 		for content := []byte(nil); len(content) == 0; content, _ = os.ReadFile(o.Pause) {
 			time.Sleep(time.Millisecond)
 		}
-		err = s.(sandbox.Freezable).Pause(context.Background())
+		err = s.(sandbox.Pausable).Pause(context.Background())
 	}
 	if err != nil {
 		fmt.Println("error:", err)

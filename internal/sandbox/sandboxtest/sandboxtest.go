@@ -74,6 +74,7 @@ func Run(t *testing.T, open Opener) {
 		{"ScratchLimit", testScratch},
 		{"MemoryLimit", testMemory},
 		{"Usage", testUsage},
+		{"Hold", testHold},
 		{"Pause", testPause},
 		{"Sleep", testSleep},
 		{"BadImage", testBadImage},
