@@ -82,11 +82,23 @@ func (a *activity) fence() (busy string, ok bool) {
 	return "", true
 }
 
-// open takes the fence away.
+// open takes the fence away. From then on it counts how long nobody uses the agent.
 func (a *activity) open() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.last = a.now()
+	a.lower()
+}
+
+// reopen takes a fence away that was there for a moment only.
+func (a *activity) reopen() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lower()
+}
+
+// lower needs mu.
+func (a *activity) lower() {
 	if !a.fenced {
 		return
 	}

@@ -65,6 +65,12 @@ type Options struct {
 	// would keep each other from answering. Optional: without it there is no bound.
 	Turns chan struct{}
 
+	// Prepare is called before a sandbox is started, when the agent has nothing in
+	// its home: a state that is kept elsewhere can be put there. It tells, in words
+	// for people, how far that is. Optional. When it fails the agent boots all the
+	// same.
+	Prepare func(ctx context.Context, home string, tell func(progress string)) error
+
 	BootTimeout time.Duration // of one boot of the gateway
 	TimeZone    string        // optional: the agent's, e.g. "Europe/Vienna"; UTC when empty
 	Log         *slog.Logger
@@ -81,6 +87,7 @@ type Agent struct {
 	patience patience
 	requests chan request  // to the keeper
 	ended    chan struct{} // closed when the keeper takes no more requests
+	gone     chan struct{} // closed when nothing of the agent runs any more, after ended
 	serveAI  func() error  // serves the link's AI connections until closeAI
 	closeAI  func() error
 
@@ -103,6 +110,7 @@ type Agent struct {
 // request asks the keeper for something between two of its own steps.
 type request struct {
 	kind kind
+	do   func() error // of holdStill and replace
 	done chan error
 }
 
@@ -112,6 +120,8 @@ const (
 	reconfigure kind = iota // render the configuration anew
 	restart                 // restart the gateway after that
 	sleepNow
+	holdStill // halt what writes to the home, call do, let it go on
+	replace   // end the sandbox, call do, boot
 )
 
 // New prepares an agent; nothing runs until [Agent.Run].
@@ -139,6 +149,7 @@ func New(opts Options) (*Agent, error) {
 		patience: usualPatience,
 		requests: make(chan request),
 		ended:    make(chan struct{}),
+		gone:     make(chan struct{}),
 		activity: newActivity(opts.Now),
 		images:   opts.Images,
 	}
@@ -172,6 +183,10 @@ func (a *Agent) ImageChanged() {
 		a.showImage()
 	}
 }
+
+// Home is the host path of the agent's home. What is in there is the agent's to
+// replace by anything.
+func (a *Agent) Home() string { return homeDir(a.opts.Dir) }
 
 // Name is the agent's name.
 func (a *Agent) Name() string { return a.opts.Name }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -83,6 +84,9 @@ func during(ctx context.Context, sb sandbox.Sandbox) (context.Context, context.C
 // start makes a new sandbox and waits for its guest's greeting. A sandbox whose
 // guest never greets is taken away again.
 func (a *Agent) start(ctx context.Context, rt runtime.Runtime) (sandbox.Sandbox, error) {
+	if err := a.prepare(ctx); err != nil {
+		return nil, err
+	}
 	a.track.phase("sandbox", "starting the sandbox")
 	spec := a.spec(rt)
 	if err := errors.Join(boundGuestLog(spec.Log), writeRecord(a.opts.Dir, spec), a.ledger.advance(), a.dropImage()); err != nil {
@@ -97,6 +101,27 @@ func (a *Agent) start(ctx context.Context, rt runtime.Runtime) (sandbox.Sandbox,
 		return nil, errors.Join(err, a.destroy(ctx, sb))
 	}
 	return sb, nil
+}
+
+// prepare sees to it that an agent with nothing in its home gets what is kept of it
+// elsewhere. It fails only when ctx ends.
+func (a *Agent) prepare(ctx context.Context) error {
+	home := homeDir(a.opts.Dir)
+	entries, err := os.ReadDir(home)
+	if a.opts.Prepare == nil || err == nil && len(entries) > 0 {
+		return nil
+	}
+	tell := func(progress string) { a.track.phase("restore", "looking for an earlier state"+progress) }
+	tell("")
+	err = a.opts.Prepare(ctx, home, tell)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		a.log.Error("the agent begins with nothing: its earlier state could not be looked for or put back", "err", err)
+		a.track.update(func(s *Status) { s.Note = "began with nothing: " + firstLine(err.Error()) })
+	}
+	return os.MkdirAll(home, 0o700)
 }
 
 // adopt finds a sandbox left running by an earlier process and keeps it when it

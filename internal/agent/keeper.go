@@ -24,6 +24,7 @@ type patience struct {
 	grace        time.Duration // for OpenClaw to end by itself
 	lastCall     time.Duration // for a guest that is to be stopped to call back, and to end when all else has
 	sleep        time.Duration // for all that is to be done to fall asleep
+	settled      time.Duration // for OpenClaw to be at rest after the last use; before, the agent is held still without asking it
 	arrive       time.Duration // for what was written to the gateway to have arrived there
 }
 
@@ -37,6 +38,7 @@ var usualPatience = patience{
 	grace:        15 * time.Second,
 	lastCall:     5 * time.Second,
 	sleep:        2 * time.Minute,
+	settled:      5 * time.Second,
 	arrive:       300 * time.Millisecond,
 }
 
@@ -59,6 +61,7 @@ func (a *Agent) services() map[string]guest.Service {
 // Run keeps the agent running until ctx ends, then stops its sandbox in order. It
 // is called once.
 func (a *Agent) Run(ctx context.Context) error {
+	defer close(a.gone)
 	defer a.book.close()
 	linkCtx, stopLink := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLink()
@@ -115,6 +118,9 @@ func (a *Agent) keep(ctx context.Context) {
 		next = planBoot
 		if errors.Is(err, errRested) {
 			next, pause = planRest, a.patience.firstPause
+			continue
+		}
+		if errors.Is(err, errReplaced) {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -193,19 +199,26 @@ func (a *Agent) idle(ctx context.Context, pause time.Duration) {
 		case <-timer.C:
 			return
 		case r := <-a.requests:
-			r.done <- a.unable(r)
-			if r.kind == restart {
+			if r.do != nil { // nothing runs
+				r.done <- r.do()
+			} else {
+				r.done <- a.unable(r)
+			}
+			if r.kind == restart || r.kind == replace {
 				return
 			}
 		}
 	}
 }
 
-// unable is the answer to what is asked while there is no sandbox: all but sleep
-// comes with the next boot anyway.
+// unable is the answer to what is asked while there is no sandbox, or one is on its
+// way: all else comes with the next boot anyway.
 func (a *Agent) unable(r request) error {
-	if r.kind == sleepNow {
+	switch r.kind {
+	case sleepNow:
 		return stays("it is " + string(a.track.get().State))
+	case holdStill, replace:
+		return errMoving
 	}
 	return nil
 }
@@ -228,7 +241,7 @@ func (a *Agent) live(ctx context.Context, p plan) error {
 	life, over := during(ctx, b.sandbox)
 	defer over()
 	err = a.tend(life, b, again, p == planRetire)
-	if life.Err() == nil && !errors.Is(err, errRested) { // it runs, but there is no getting on with it
+	if life.Err() == nil && !errors.Is(err, errRested) && !errors.Is(err, errReplaced) { // it runs, but there is no getting on with it
 		err = errors.Join(err, a.destroy(ctx, b.sandbox))
 	}
 	return err
@@ -289,7 +302,7 @@ func (a *Agent) tend(ctx context.Context, b boot, again, retire bool) error {
 			err = a.obey(ctx, b, r)
 		}
 		timer.Stop()
-		if ctx.Err() != nil || errors.Is(err, errRested) {
+		if ctx.Err() != nil || errors.Is(err, errRested) || errors.Is(err, errReplaced) {
 			return err
 		}
 	}
@@ -298,6 +311,18 @@ func (a *Agent) tend(ctx context.Context, b boot, again, retire bool) error {
 // obey does what is asked of an agent that has a sandbox.
 func (a *Agent) obey(ctx context.Context, b boot, r request) error {
 	var err error
+	switch r.kind {
+	case holdStill:
+		r.done <- a.holdSandbox(ctx, b, r.do)
+		return nil
+	case replace:
+		err = a.swapUnder(ctx, b, r.do)
+		r.done <- err
+		if err != nil && !errors.Is(err, errSwap) {
+			return nil // it could not be stopped and runs on
+		}
+		return errReplaced
+	}
 	if r.kind == sleepNow {
 		// What was just written to the gateway shall reach it before we ask it
 		// whether it has anything to do.

@@ -217,8 +217,15 @@ func (a *Agent) slumber(ctx context.Context) (why string) {
 // if it is.
 func (a *Agent) disturb(r request) (why string) {
 	var err error
-	if r.kind == restart { // it is to boot
+	switch r.kind {
+	case restart: // it is to boot
 		why, err = "a restart", a.dropImage()
+	case holdStill:
+		err = r.do()
+	case replace: // the image fits the home that is replaced
+		if err = a.dropImage(); err == nil {
+			why, err = "its restored state", r.do()
+		}
 	}
 	r.done <- err // what is to be configured, is when it wakes
 	return why
