@@ -67,6 +67,15 @@ type Config struct {
 	DebugRoutes      bool
 	DevMode          bool // the listener is a local one then
 
+	Backup            Backup
+	BackupBandwidth   int64 // bytes a second; 0: no limit
+	BackupKeep        Keep
+	BackupDrill       time.Duration // 0: never
+	R2AccessKeyID     secret.Value
+	R2SecretAccessKey secret.Value
+	R2Bucket          string
+	CFAccount         string
+
 	// Checked, but not acted on by this version: see Unused.
 	CloudflareAIGatewayKey secret.Value
 	CFAIGatewayAccount     string
@@ -79,10 +88,6 @@ type Config struct {
 	SlackBotToken          secret.Value
 	SlackAppToken          secret.Value
 	SlackSigningSecret     secret.Value
-	R2AccessKeyID          secret.Value
-	R2SecretAccessKey      secret.Value
-	R2Bucket               string
-	CFAccount              string
 	CDPSecret              secret.Value
 
 	// Warnings are sentences about settings that are allowed but unwise.

@@ -37,7 +37,7 @@ const (
 	groupBrowser = "Browser"
 )
 
-var table = slices.Concat(placeKeys(), webKeys(), agentKeys(), modelKeys(), accessKeys(), laterKeys())
+var table = slices.Concat(placeKeys(), webKeys(), agentKeys(), modelKeys(), accessKeys(), storageKeys(), laterKeys())
 
 func placeKeys() []Key {
 	return []Key{

@@ -29,15 +29,6 @@ func laterKeys() []Key {
 		{Name: "SLACK_SIGNING_SECRET", Group: groupChannel, Secret: true, Form: "text", Later: "Slack",
 			Meaning: "proves that a request comes from Slack", set: hidden(func(c *Config) *secretValue { return &c.SlackSigningSecret })},
 
-		{Name: "R2_ACCESS_KEY_ID", Group: groupStorage, Secret: true, Form: "text", Later: "backup",
-			Meaning: "access key of the R2 bucket", set: hidden(func(c *Config) *secretValue { return &c.R2AccessKeyID })},
-		{Name: "R2_SECRET_ACCESS_KEY", Group: groupStorage, Secret: true, Form: "text", Later: "backup",
-			Meaning: "secret of the access key", set: hidden(func(c *Config) *secretValue { return &c.R2SecretAccessKey })},
-		{Name: "R2_BUCKET_NAME", Group: groupStorage, Form: "text", Later: "backup", Default: "moltbot-data",
-			Meaning: "name of the bucket", set: word(func(c *Config) *string { return &c.R2Bucket })},
-		{Name: "CF_ACCOUNT_ID", Group: groupStorage, Form: "text", Later: "backup",
-			Meaning: "Cloudflare account of the bucket", set: word(func(c *Config) *string { return &c.CFAccount })},
-
 		{Name: "CDP_SECRET", Group: groupBrowser, Secret: true, Form: "text", Later: "browser",
 			Meaning: "secret that opens /cdp", set: hidden(func(c *Config) *secretValue { return &c.CDPSecret })},
 	}

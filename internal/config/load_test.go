@@ -77,6 +77,7 @@ func TestDefaults(t *testing.T) {
 		Memory: 3 << 30, PIDs: 4096, Scratch: 1 << 30, BootTimeout: 5 * time.Minute, LogLevel: slog.LevelWarn,
 		SleepAfter: 10 * time.Minute, ImageSeal: "auto", ImageCompressAfter: time.Hour, ImageSpace: 20 << 30, AutoPair: true,
 		TelegramDMPolicy: "pairing", DiscordDMPolicy: "pairing", R2Bucket: "moltbot-data",
+		Backup: Backup{Region: "us-east-1"}, BackupKeep: Keep{24, 24, 14, 8, 12}, BackupDrill: 168 * time.Hour,
 		given: map[string]setting{},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -198,7 +199,8 @@ DEV_MODE=true
 		AccessAllow: []string{"ann@example.com", "@staff.example", "0f2e.access"},
 		OIDCIssuer:  "https://auth.example.com/application/o/moltworker/", OIDCClientID: "moltworker", OIDCClientSecret: c.OIDCClientSecret,
 		OIDCAllow: []string{"ann+x@example.com", "@example.com"}, DebugRoutes: true, DevMode: true, Warnings: c.Warnings,
-		Data: c.Data, Cache: c.Cache, TelegramDMPolicy: "pairing", DiscordDMPolicy: "pairing", R2Bucket: "moltbot-data", given: c.given,
+		Data: c.Data, Cache: c.Cache, TelegramDMPolicy: "pairing", DiscordDMPolicy: "pairing", R2Bucket: "moltbot-data",
+		Backup: Backup{Region: "us-east-1"}, BackupKeep: Keep{24, 24, 14, 8, 12}, BackupDrill: 168 * time.Hour, given: c.given,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
