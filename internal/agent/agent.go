@@ -71,6 +71,8 @@ type Options struct {
 	// same.
 	Prepare func(ctx context.Context, home string, tell func(progress string)) error
 
+	Env []string // optional: more of OpenClaw's environment, NAME=value
+
 	BootTimeout time.Duration // of one boot of the gateway
 	TimeZone    string        // optional: the agent's, e.g. "Europe/Vienna"; UTC when empty
 	Log         *slog.Logger

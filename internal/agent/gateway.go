@@ -29,6 +29,7 @@ func (a *Agent) configure(ctx context.Context, rt runtime.Runtime) (started bool
 	}
 	want := openclaw.GatewayProcess(rt, openclaw.GatewayPort, a.opts.TimeZone)
 	want.BootTimeout = proto.Duration(a.opts.BootTimeout)
+	want.Env = append(want.Env, a.opts.Env...)
 	now, err := a.refresh(ctx)
 	if err != nil {
 		return false, fmt.Errorf("ask the guest what runs: %w", err)

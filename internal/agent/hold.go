@@ -31,6 +31,29 @@ func (a *Agent) Hold(ctx context.Context, do func() error) error {
 	return a.undisturbed(ctx, request{kind: holdStill, do: do})
 }
 
+// Runs returns a channel that says whether anything may write to the agent's home:
+// now, and after each change, the newest one. It is closed when ctx ends.
+func (a *Agent) Runs(ctx context.Context) <-chan bool {
+	runs := make(chan bool, 1)
+	go func() {
+		defer close(runs)
+		var last *bool
+		for s := range a.Watch(ctx) {
+			now := s.State != StateAsleep && s.State != StateStopped
+			if last != nil && *last == now {
+				continue
+			}
+			last = &now
+			select {
+			case <-runs: // nobody has asked for the one before
+			default:
+			}
+			runs <- now
+		}
+	}()
+	return runs
+}
+
 // Replace ends the agent's sandbox, calls do, which may change the home or put
 // another one in its place, and has the agent boot on what is there then, whatever
 // do returns.
@@ -106,13 +129,30 @@ func (a *Agent) settleDown(ctx context.Context) (goOn func()) {
 		a.log.Debug("OpenClaw was not asked to begin nothing", "err", err)
 	}
 	return func() {
-		if a.calm != nil || err != nil && !errors.Is(err, ErrBusy) {
-			a.goOn(context.WithoutCancel(ctx))
-		}
+		a.goOnQuietly(context.WithoutCancel(ctx), promise, err)
 		if err := a.ledger.write(func(p *page) { p.Promise = "" }); err != nil {
 			a.log.Warn("cannot note that OpenClaw goes on", "err", err)
 		}
 		a.activity.reopen()
+	}
+}
+
+// goOnQuietly lifts the promise of an agent that was held still; asked is what came
+// of asking for it.
+func (a *Agent) goOnQuietly(ctx context.Context, promise string, asked error) {
+	c := a.calm
+	a.calm = nil
+	var err error
+	switch {
+	case c != nil:
+		if err = c.lift(ctx); err == nil {
+			return
+		}
+	case errors.Is(asked, ErrBusy): // it has promised nothing
+		return
+	}
+	if err := errors.Join(err, a.liftAnew(ctx, promise)); err != nil {
+		a.log.Debug("OpenClaw may refuse work for two minutes", "err", err)
 	}
 }
 
