@@ -23,7 +23,8 @@ func agentCommand(opts *globalOptions) *cobra.Command {
 	}
 	cmd.AddCommand(agentListCommand(opts), agentCreateCommand(opts), agentRemoveCommand(opts),
 		agentSleepCommand(opts), agentWakeCommand(opts), agentHistoryCommand(opts),
-		agentLogsCommand(opts), agentExecCommand(opts), agentRestartCommand(opts))
+		agentLogsCommand(opts), agentExecCommand(opts), agentRestartCommand(opts),
+		agentImportCommand(opts), agentExportCommand(opts))
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -17,6 +18,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(bareEnv) != "" {
+		restoreBare = pretendBare
+	}
 	testscript.Main(m, map[string]func(){"moltworker": main})
 }
 

@@ -24,9 +24,10 @@ const (
 	exitFailed     = 1
 	exitUsage      = 2 // the command line or a setting is wrong
 	exitNotRunning = 3 // no `moltworker up` serves the data directory
-	exitNotFound   = 4 // no such agent, device or secret
+	exitNotFound   = 4 // no such agent, version, device or secret
 	exitInUse      = 5 // the data directory or the port is taken
 	exitBroken     = 6 // the audit log is not what was recorded
+	exitDamaged    = 7 // the backup has something that cannot be restored
 	exitTimedOut   = 124
 )
 
@@ -77,10 +78,14 @@ func classify(err error) (code int, kind string) {
 		return exitInUse, "in_use"
 	case errors.Is(err, errBroken):
 		return exitBroken, "audit_broken"
+	case errors.Is(err, errDamaged):
+		return exitDamaged, "damaged"
 	case errors.Is(err, secret.ErrNotFound), errors.Is(err, store.ErrNotFound):
 		return exitNotFound, "not_found"
 	case errors.As(err, &refused) && refused.Status == http.StatusNotFound:
 		return exitNotFound, refused.Kind
+	case errors.As(err, &refused) && refused.Kind == "damaged" && refused.Status == http.StatusBadGateway:
+		return exitDamaged, refused.Kind
 	case errors.As(err, &refused):
 		return exitFailed, refused.Kind
 	case strings.HasPrefix(err.Error(), "unknown command"):

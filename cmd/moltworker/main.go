@@ -66,6 +66,7 @@ func rootCommand(opts *globalOptions) *cobra.Command {
 	root.AddCommand(
 		upCommand(opts),
 		agentCommand(opts),
+		backupCommand(opts),
 		deviceCommand(opts),
 		tokenCommand(opts),
 		secretCommand(opts),
@@ -88,6 +89,16 @@ func atMost(n int, want string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) > n {
 			return usageError{errors.New("want at most " + want)}
+		}
+		return nil
+	}
+}
+
+// between is cobra.RangeArgs with an error that is told apart from failures.
+func between(low, high int, want string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < low || len(args) > high {
+			return usageError{errors.New("want " + want)}
 		}
 		return nil
 	}

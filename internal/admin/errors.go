@@ -55,6 +55,8 @@ func AsError(err error) *Error {
 		e.Status, e.Kind = http.StatusNotFound, "not_found"
 	case errors.Is(err, secret.ErrInvalid), errors.Is(err, config.ErrInvalid):
 		e.Status, e.Kind = http.StatusBadRequest, "invalid"
+	default:
+		asBackupError(e, err)
 	}
 	return e
 }

@@ -3,11 +3,14 @@ package admin_test
 import (
 	"context"
 	"errors"
+	"io"
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/moltworker/moltworker/internal/access"
+	"github.com/moltworker/moltworker/internal/admin"
 	"github.com/moltworker/moltworker/internal/admin/admintest"
 	"github.com/moltworker/moltworker/internal/agent"
 )
@@ -26,6 +29,18 @@ var needs = map[string]access.Scope{
 	"Audit": access.ReadAudit, "AuditLog": access.ReadAudit,
 	"Config": access.ReadDebug, "Processes": access.ReadDebug, "Has": access.ReadDebug,
 	"AutoPair": personal,
+	"Backup":   access.ReadStorage, "WatchBackup": access.ReadStorage, "BackupVersions": access.ReadStorage, "BackupParts": access.ReadStorage, "BackupKeys": access.ReadStorage,
+	"BackupNow": access.WriteStorage, "BackupVerify": access.WriteStorage, "BackupRepair": access.WriteStorage, "BackupPrune": access.WriteStorage,
+	"BackupDrill": access.WriteStorage, "BackupClaim": access.WriteStorage,
+	"BackupUnlock": access.WriteStorage, "BackupAddKey": access.WriteStorage, "BackupNewKey": access.WriteStorage, "BackupRemoveKey": access.WriteStorage,
+	"BackupContents": access.ReadStorage, "BackupFile": access.ReadStorage, "BackupDiff": access.ReadStorage, "BackupExport": access.ReadStorage,
+	"BackupRestore": access.WriteStorage, "Import": access.WriteStorage,
+}
+
+// also says which further scope an operation takes.
+var also = map[string]access.Scope{
+	"BackupContents": access.ExecAgents, "BackupFile": access.ExecAgents, "BackupDiff": access.ExecAgents, "BackupExport": access.ExecAgents,
+	"BackupRestore": access.WriteAgents, "Import": access.WriteAgents,
 }
 
 // personal marks what no service may, whatever its scopes, and people may.
@@ -34,7 +49,7 @@ const personal access.Scope = "people alone"
 // Every operation refuses every caller who has not exactly its scope, before it
 // looks at anything else: what it is given here is of no sense.
 func TestEveryOperationAsksWhoCalls(t *testing.T) {
-	w := admintest.New(t, nil)
+	w := admintest.New(t, func(o *admin.Options) { o.Backups = admintest.NewBackups(time.Now, "main") })
 	w.Main.Become(agent.StateAwake)
 	plane := reflect.ValueOf(w.Plane)
 	tried := map[string]bool{}
@@ -49,7 +64,7 @@ func TestEveryOperationAsksWhoCalls(t *testing.T) {
 			continue
 		}
 		tried[method.Name] = true
-		for who, may := range callers(scope) {
+		for who, may := range callers(scope, also[method.Name]) {
 			ctx, cancel := context.WithCancel(t.Context())
 			if who.Kind != "" {
 				ctx = access.With(ctx, who, access.Place{})
@@ -75,9 +90,16 @@ func TestEveryOperationAsksWhoCalls(t *testing.T) {
 // callerList gives principals by value, which have a slice.
 type callerList func(yield func(access.Principal, bool) bool)
 
-// callers are principals of every kind, and whether they have a scope.
-func callers(scope access.Scope) callerList {
-	others := slices.DeleteFunc(slices.Clone(access.Scopes), func(s access.Scope) bool { return s == scope })
+// callers are principals of every kind, and whether they have a scope, and a second
+// one unless that is "".
+func callers(scope, second access.Scope) callerList {
+	without := func(scope access.Scope) []access.Scope {
+		return slices.DeleteFunc(slices.Clone(access.Scopes), func(s access.Scope) bool { return s == scope })
+	}
+	exact := []access.Scope{scope}
+	if second != "" {
+		exact = append(exact, second)
+	}
 	return func(yield func(access.Principal, bool) bool) {
 		for _, c := range []struct {
 			who access.Principal
@@ -94,8 +116,9 @@ func callers(scope access.Scope) callerList {
 			{access.Principal{Kind: access.KindPerson, Name: "ann", Agent: "other"}, false},
 			{access.Principal{Kind: access.KindPerson, Name: "ann", Agent: "main"}, scope == personal},
 			{access.Principal{Kind: access.KindService, Name: "none"}, false},
-			{access.Principal{Kind: access.KindService, Name: "others", Scopes: others}, false},
-			{access.Principal{Kind: access.KindService, Name: "exact", Scopes: []access.Scope{scope}}, scope != personal},
+			{access.Principal{Kind: access.KindService, Name: "others", Scopes: without(scope)}, false},
+			{access.Principal{Kind: access.KindService, Name: "without the second", Scopes: without(second)}, second == "" && scope != personal},
+			{access.Principal{Kind: access.KindService, Name: "exact", Scopes: exact}, scope != personal},
 			{access.Principal{Kind: access.KindService, Name: "all", Scopes: []access.Scope{access.Everything}}, scope != personal},
 		} {
 			if !yield(c.who, c.may) {
@@ -117,6 +140,9 @@ func callWithNonsense(ctx context.Context, method reflect.Value) error {
 		arg := reflect.New(method.Type().In(i)).Elem()
 		if arg.Kind() == reflect.String && i == 1 {
 			arg.SetString("main")
+		}
+		if arg.Type() == reflect.TypeFor[io.Writer]() {
+			arg.Set(reflect.ValueOf(io.Discard))
 		}
 		in = append(in, arg)
 	}

@@ -34,6 +34,9 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time // optional: time.Now
 
+	// Backups keeps versions of agents. Optional: without it, backup is off.
+	Backups Backups
+
 	// Create makes a new agent and says where to open it.
 	Create func(ctx context.Context, name string) (link string, err error)
 	// Remove stops an agent and sets what it has on disk aside, in the directory
@@ -93,6 +96,9 @@ func New(opts Options) *Plane {
 	}
 	if opts.TakeUp <= 0 {
 		opts.TakeUp = 20 * time.Second
+	}
+	if opts.Backups == nil {
+		opts.Backups = off{}
 	}
 	p := &Plane{opts: opts}
 	p.watchers.watch = p.followDevices

@@ -15,21 +15,29 @@ const (
 	maxForm  = 256 << 10        // bytes of a form
 	maxDoing = 32               // actions under way at once
 	patience = 25 * time.Second // how long a browser waits for an action
-	longest  = 15 * time.Minute // any action
+	longest  = 15 * time.Minute // most actions
 )
 
 // errUnderWay: an action takes longer than a browser should wait; it goes on.
 var errUnderWay = errors.New("still under way")
 
+// tooMuch is the kind of the refusal of something that was not begun.
+const tooMuch = "too_much_under_way"
+
 // act does something that must not stop halfway because a browser went away, and
 // waits for it a while.
 func (s *site) act(r *http.Request, do func(context.Context) error) error {
+	return s.within(r, longest, do)
+}
+
+// within is act for what may take longer than most.
+func (s *site) within(r *http.Request, limit time.Duration, do func(context.Context) error) error {
 	select {
 	case s.doing <- struct{}{}:
 	default:
-		return &admin.Error{Status: http.StatusServiceUnavailable, Kind: "busy", Message: "Too much is under way already.", Remedy: "Try again in a moment."}
+		return &admin.Error{Status: http.StatusServiceUnavailable, Kind: tooMuch, Message: "Too much is under way already.", Remedy: "Try again in a moment."}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), longest)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), limit)
 	stop := context.AfterFunc(s.Stopping, cancel)
 	done := make(chan error, 1)
 	go func() {

@@ -37,6 +37,13 @@ type agentView struct {
 	Steps    []step
 	Line     *timeline
 	From     string
+	Backup   *backupLine // nil where it is not shown
+}
+
+// backupLine is how an agent's backup is, in short.
+type backupLine struct {
+	Tone, State, Words, Drill string
+	DrillBad                  bool
 }
 
 // step is a phase of a boot, a sleep or a wake.
@@ -94,6 +101,9 @@ func (s *site) viewAgents(ctx context.Context, from string) (*agentsView, error)
 		return nil, err
 	}
 	v := &agentsView{Version: s.Version, SleepAfter: s.SleepAfter, From: from}
+	if from == "overview" {
+		defer func() { s.addBackups(ctx, v) }()
+	}
 	tally := map[agent.State]int{}
 	for _, info := range infos {
 		v.Agents = append(v.Agents, viewAgent(info, from, s.Now()))
@@ -105,6 +115,25 @@ func (s *site) viewAgents(ctx context.Context, from string) (*agentsView, error)
 		}
 	}
 	return v, nil
+}
+
+// addBackups says of each agent how its backup is, to callers who may know.
+func (s *site) addBackups(ctx context.Context, v *agentsView) {
+	o, err := s.plane.Backup(ctx)
+	if err != nil {
+		return
+	}
+	for i := range v.Agents {
+		line := &backupLine{Tone: backupTone(o.State), State: o.State, Words: o.Sentence()}
+		for _, a := range o.Agents {
+			if a.Agent != v.Agents[i].Agent || o.State == admin.BackupOff || o.State == admin.BackupLocked {
+				continue
+			}
+			line = &backupLine{Tone: safeTone(a.State), State: string(a.State), Words: safeWords(a, s.Now()),
+				Drill: drillWords(a.Drill, s.Now()), DrillBad: a.Drill != nil && !a.Drill.OK}
+		}
+		v.Agents[i].Backup = line
+	}
 }
 
 // states in the order in which they are counted.

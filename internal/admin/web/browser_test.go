@@ -43,13 +43,16 @@ func TestPagesInABrowser(t *testing.T) {
 		scheme string
 	}{{"desk-light", 1280, "light"}, {"desk-dark", 1280, "dark"}, {"phone-light", 390, "light"}, {"phone-dark", 390, "dark"}} {
 		b.dress(look.width, look.scheme)
-		for _, p := range []string{"overview", "agents", "devices", "logs", "gateway", "secrets", "storage", "audit"} {
+		for _, p := range []string{"overview", "agents", "devices", "logs", "gateway", "secrets", "storage", "version", "diff", "restore", "audit"} {
 			path := "/_admin/" + p
-			if p == "overview" {
+			switch p {
+			case "overview":
 				path = "/_admin/"
+			case "version", "diff", "restore":
+				path = "/_admin/storage/" + p + "?agent=main&version=latest&from=1&to=2"
 			}
 			b.Do(chromedp.Navigate(w.url + path))
-			if p != "secrets" && p != "storage" {
+			if still := map[string]bool{"secrets": true, "version": true, "diff": true, "restore": true}; !still[p] {
 				b.Until(p+" is live", live)
 			}
 			b.Until(p+" fits the width", `document.documentElement.scrollWidth <= innerWidth`)

@@ -49,8 +49,8 @@ func (s *streams) enter(who string) (leave func(), ok bool) {
 	}, true
 }
 
-// events tells a page what happens, as server-sent events: "agents" and "devices"
-// when these may have changed, "log" with lines of an agent's log.
+// events tells a page what happens, as server-sent events: "agents", "devices" and
+// "storage" when these may have changed, "log" with lines of an agent's log.
 func (s *site) events(w http.ResponseWriter, r *http.Request) error {
 	leave, ok := s.streams.enter(access.From(r.Context()).String())
 	if !ok {
@@ -85,7 +85,29 @@ type event struct {
 func (s *site) feed(ctx context.Context, cancel func(), on, name string) (<-chan event, error) {
 	switch on {
 	case "agents":
-		return s.agentEvents(ctx)
+		f, err := s.agentEvents(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return f, nil
+	case "overview":
+		out, err := s.agentEvents(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if changes, err := s.plane.WatchBackup(ctx); err == nil { // else it is not shown there
+			go pour(ctx, cancel, changes, out, "agents")
+		}
+		return out, nil
+	case "storage":
+		changes, err := s.plane.WatchBackup(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out := make(chan event, 1)
+		go pour(ctx, cancel, changes, out, "storage")
+		go pour(ctx, cancel, s.work.watch(ctx), out, "storage")
+		return out, nil
 	case "devices":
 		changes, err := s.plane.WatchDevices(ctx, name)
 		if err != nil {
@@ -143,7 +165,7 @@ type roster struct {
 	watched map[string]context.CancelFunc
 }
 
-func (s *site) agentEvents(ctx context.Context) (<-chan event, error) {
+func (s *site) agentEvents(ctx context.Context) (chan event, error) {
 	f := &roster{s.plane, make(chan event, 1), map[string]context.CancelFunc{}}
 	if err := f.enlist(ctx); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/moltworker/moltworker/internal/access"
 	"github.com/moltworker/moltworker/internal/admin"
+	"github.com/moltworker/moltworker/internal/admin/admintest"
 	"github.com/moltworker/moltworker/internal/agent"
 	"github.com/moltworker/moltworker/internal/audit"
 	"github.com/moltworker/moltworker/internal/page"
@@ -29,7 +30,7 @@ type fakePlane struct {
 	agents   []admin.AgentInfo
 	list     admin.Devices
 	secretsV []admin.SecretInfo
-	storageV admin.Storage
+	backups  *admintest.Backups
 	entries  []agent.LogEntry
 	asked    []string
 	err      error
@@ -154,10 +155,6 @@ func (f *fakePlane) RemoveSecret(_ context.Context, name string) error {
 func (f *fakePlane) RotateToken(_ context.Context, name string) (admin.Rotation, error) {
 	return admin.Rotation{Message: "The token of " + name + " is new."}, f.note("rotate %s", name)
 }
-func (f *fakePlane) Storage(context.Context) (admin.Storage, error) { return f.storageV, nil }
-func (f *fakePlane) SyncStorage(context.Context) (admin.Storage, error) {
-	return admin.Storage{}, f.note("sync")
-}
 
 // fakeTrail is an audit log.
 type fakeTrail struct {
@@ -266,7 +263,7 @@ func full(says func(usual string) string) *fakePlane {
 		{Info: secret.Info{Name: "ANTHROPIC_API_KEY", Created: ago(200 * 24 * time.Hour), Updated: ago(200 * 24 * time.Hour)}, Age: 200 * 24 * time.Hour, LimitDays: 180, State: admin.AgeOverdue, From: "store"},
 		{Info: secret.Info{Name: "MOLTBOT_GATEWAY_TOKEN", Created: ago(85 * 24 * time.Hour), Updated: ago(85 * 24 * time.Hour)}, Age: 85 * 24 * time.Hour, LimitDays: 90, State: admin.AgeOld, From: "store"},
 		{Info: secret.Info{Name: says("TELEGRAM_BOT_TOKEN")}, State: admin.AgeUnknown, From: says("the environment")}}
-	f.storageV = admin.Storage{Message: says("Backup is not configured. What agents have is on this machine's disk only."), Missing: []string{says("R2_BUCKET")}}
+	f.backups = stocked(says)
 	for i := range 60 {
 		e := agent.LogEntry{Time: ago(time.Duration(60-i) * 7 * time.Second), Stream: "stdout", Text: says(fmt.Sprintf("[gateway] 2026-11-22T21:49:0%dZ [ws] ⇄ res ✓ chat.history %d ms conn=8c1b2a…f3 id=5d0a…92", i%10, 40+i))}
 		switch i % 13 {

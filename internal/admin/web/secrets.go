@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/moltworker/moltworker/internal/admin"
 	"github.com/moltworker/moltworker/internal/page"
@@ -81,30 +80,4 @@ func (s *site) rotate(w http.ResponseWriter, r *http.Request) error {
 		return back(w, r, "/_admin/secrets", err, "")
 	}
 	return back(w, r, "/_admin/secrets", nil, "%s", came.Message)
-}
-
-type storageView struct {
-	admin.Storage
-	Last time.Time
-}
-
-func (s *site) storage(w http.ResponseWriter, r *http.Request) error {
-	found, err := s.plane.Storage(r.Context())
-	if err != nil {
-		return err
-	}
-	v := &storageView{Storage: found}
-	if found.LastSync != nil {
-		v.Last = *found.LastSync
-	}
-	s.pages.Write(w, r, http.StatusOK, "storage.html", page.View{Title: "Storage", Area: "storage", Data: v})
-	return nil
-}
-
-func (s *site) sync(w http.ResponseWriter, r *http.Request) error {
-	err := s.act(r, func(ctx context.Context) error {
-		_, err := s.plane.SyncStorage(ctx)
-		return err
-	})
-	return back(w, r, "/_admin/storage", err, "The backup is made.")
 }

@@ -48,8 +48,7 @@ type Plane interface {
 	RemoveSecret(ctx context.Context, name string) error
 	RotateToken(ctx context.Context, name string) (admin.Rotation, error)
 
-	Storage(ctx context.Context) (admin.Storage, error)
-	SyncStorage(ctx context.Context) (admin.Storage, error)
+	Storage
 }
 
 // Options are what the pages need beside the plane.
@@ -81,6 +80,8 @@ type site struct {
 	streams streams
 	doing   chan struct{} // bounds actions that are under way
 	patient time.Duration // how long an action is waited for
+	work    *work
+	shelf   shelf
 }
 
 // Handler serves /_admin/, except what sign-in and page serve there.
@@ -100,7 +101,8 @@ func newSite(plane Plane, opts Options) *site {
 		panic(err) // the name is a constant
 	}
 	return &site{Options: opts, plane: plane, pages: page.NewSet(files, "*.html"),
-		streams: streams{byWho: map[string]int{}}, doing: make(chan struct{}, maxDoing), patient: patience}
+		streams: streams{byWho: map[string]int{}}, doing: make(chan struct{}, maxDoing), patient: patience,
+		work: newWork(), shelf: shelf{lists: map[string]shelved{}}}
 }
 
 func (s *site) handler() http.Handler {
@@ -122,6 +124,11 @@ func (s *site) handler() http.Handler {
 	get("/_admin/logs", s.logs)
 	get("/_admin/secrets", s.secrets)
 	get("/_admin/storage", s.storage)
+	get("/_admin/part/storage", s.storagePart)
+	get("/_admin/storage/version", s.version)
+	get("/_admin/storage/file", s.file)
+	get("/_admin/storage/diff", s.diff)
+	get("/_admin/storage/restore", s.askRestore)
 	get("/_admin/audit", s.audit)
 	get("/_admin/part/audit", s.auditPart)
 	get("/_admin/events", s.events)
@@ -138,6 +145,13 @@ func (s *site) handler() http.Handler {
 	post("/_admin/secrets/remove", s.removeSecret)
 	post("/_admin/secrets/rotate", s.rotate)
 	post("/_admin/storage/sync", s.sync)
+	post("/_admin/storage/restore", s.restore)
+	post("/_admin/storage/export", s.export)
+	post("/_admin/storage/unlock", s.unlock)
+	post("/_admin/storage/keys/add", s.addKey)
+	post("/_admin/storage/keys/new", s.newKey)
+	post("/_admin/storage/keys/remove", s.removeKey)
+	post("/_admin/storage/{verb}", s.keep)
 	post("/_admin/audit/verify", s.verify)
 	mux.Handle("/_admin/", s.returning(func(http.ResponseWriter, *http.Request) error { return errNoPage }))
 	return mux

@@ -19,7 +19,9 @@ import (
 )
 
 var allPages = []string{"/_admin/", "/_admin/agents", "/_admin/gateway", "/_admin/devices", "/_admin/logs", "/_admin/secrets", "/_admin/storage", "/_admin/audit",
-	"/_admin/part/agents", "/_admin/part/roster", "/_admin/part/gateway", "/_admin/part/devices", "/_admin/part/audit", "/_admin/nowhere"}
+	"/_admin/part/agents", "/_admin/part/roster", "/_admin/part/gateway", "/_admin/part/devices", "/_admin/part/audit", "/_admin/part/storage",
+	"/_admin/storage?agent=research", "/_admin/storage/version?agent=main&version=latest", "/_admin/storage/version?agent=main&version=latest&dir=notes",
+	"/_admin/storage/diff?agent=main&from=1&to=latest", "/_admin/storage/restore?agent=main&version=latest", "/_admin/storage/restore?agent=main&version=latest&only=notes", "/_admin/nowhere"}
 
 func fetch(t *testing.T, c *http.Client, url string) (*http.Response, string) {
 	t.Helper()
@@ -62,7 +64,7 @@ func TestEveryPageWithWhateverIsInIt(t *testing.T) {
 		for _, path := range append(allPages, "/_admin/logs?filter="+url.QueryEscape(evil), "/_admin/devices?agent="+url.QueryEscape(evil), "/_admin/audit?action="+url.QueryEscape(evil)) {
 			resp, body := fetch(t, http.DefaultClient, w.url+path)
 			want := http.StatusOK
-			if strings.HasSuffix(path, "nowhere") {
+			if strings.HasSuffix(path, "nowhere") || name == "empty" && strings.Contains(path, "version=latest") || name == "empty" && strings.Contains(path, "/diff") {
 				want = http.StatusNotFound
 			}
 			if resp.StatusCode != want {
@@ -128,6 +130,23 @@ func TestButtonsWithoutJavaScript(t *testing.T) {
 		{"secrets/remove", "name=A", "remove secret A", "A is removed.", "/_admin/secrets"},
 		{"secrets/rotate", "agent=main", "rotate main", "The token of main is new.", "/_admin/secrets"},
 		{"storage/sync", "", "sync", "The backup is made.", "/_admin/storage"},
+		{"storage/now", "agent=main", "back up main", "main is kept as version 3.", "/_admin/storage?agent=main"},
+		{"storage/verify", "agent=main", "verify main false", "All 2 versions can be restored, as far", "/_admin/storage?agent=main"},
+		{"storage/verify-all", "agent=main", "verify main true", "every byte was read", "/_admin/storage?agent=main"},
+		{"storage/drill", "agent=main", "drill main", "3 databases are whole", "/_admin/storage?agent=main"},
+		{"storage/repair", "agent=main", "repair main", "nothing is lost", "/_admin/storage?agent=main"},
+		{"storage/prune", "agent=main", "prune main", "2 versions are kept, 0 were let go of", "/_admin/storage?agent=main"},
+		{"storage/claim", "agent=main&confirm=main", "claim main", "This machine makes the versions of main now.", "/_admin/storage?agent=main"},
+		{"storage/claim", "agent=main&confirm=", "", "has to be typed", "/_admin/storage?agent=main"},
+		{"storage/restore", "agent=main&version=1&how=in-place&confirm=main", "restore main 1 {As: Only:[]}", "Version 1 is restored as main. What was there is kept as version 3.", "/_admin/storage?agent=main"},
+		{"storage/restore", "agent=main&version=1&how=in-place&confirm=mian", "", "has to be typed", "/_admin/storage?agent=main"},
+		{"storage/restore", "agent=main&version=1&how=in-place&confirm=main&only=notes%252Fa%25FF", `restore main 1 {As: Only:[notes/a\xff]}`, "none of these paths", "/_admin/storage?agent=main"},
+		{"storage/restore", "agent=main&version=1&how=new&as=+copy+&confirm=main", "restore main 1 {As:copy Only:[]}", "restored as a new agent, copy", "/_admin/storage?agent=main"},
+		{"storage/restore", "agent=main&version=1&how=new", "", "needs a name", "/_admin/storage?agent=main"},
+		{"storage/unlock", "key=k&kind=passphrase", "unlock passphrase:k", "The backup is unlocked.", "/_admin/storage"},
+		{"storage/keys/add", "name=n&recipient=age1x", "add key n age1x", "n opens the backup now.", "/_admin/storage"},
+		{"storage/keys/remove", "key=00000000000000aa", "remove key 00000000000000aa", "no longer", "/_admin/storage"},
+		{"storage/nonsense", "agent=main", "", "no such page", "/_admin/storage/nonsense"},
 		{"audit/verify", "", "", "not what was recorded", "/_admin/audit"},
 	} {
 		w := serve(t, full(usual))
@@ -141,7 +160,11 @@ func TestButtonsWithoutJavaScript(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := read(t, resp)
-		if got := resp.Request.URL.RequestURI(); resp.StatusCode != http.StatusOK || got != c.to {
+		want := http.StatusOK
+		if strings.HasSuffix(c.path, "nonsense") {
+			want = http.StatusNotFound
+		}
+		if got := resp.Request.URL.RequestURI(); resp.StatusCode != want || got != c.to {
 			t.Errorf("%s ended at %s: %s", c.path, got, resp.Status)
 		}
 		if got := w.plane.did(); got != c.asked {
@@ -243,6 +266,8 @@ func TestEventsUntilTheServerStops(t *testing.T) {
 	}{
 		{"on=agents", "event: agents", func() { w.plane.change(func([]admin.AgentInfo) {}) }},
 		{"on=devices&agent=main", "event: devices", func() { w.plane.device <- struct{}{} }},
+		{"on=storage", "event: storage", func() { w.plane.backups.Write("main", "notes/new", "x") }},
+		{"on=overview", "event: agents", func() { w.plane.backups.Write("main", "notes/new", "y") }},
 		{"on=log&agent=main", `"text":"\u003cb\u003enew"`, func() { w.plane.lines <- agent.LogEntry{Text: "<b>new"} }},
 	} {
 		resp, err := http.Get(w.url + "/_admin/events?" + c.query)
