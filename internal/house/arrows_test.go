@@ -31,7 +31,10 @@ var (
 	parts = with(ground, "internal/sandbox", "internal/guest", "internal/guest/proto", "internal/guest/link",
 		"internal/openclaw", "internal/openclaw/gateway", "internal/openclaw/runtime", "internal/aigateway", "internal/aigateway/demo", "internal/image")
 
-	doors = with(parts, "internal/agent", "internal/edge", "internal/admin", "internal/admin/api", "internal/admin/client")
+	// shelves are what a state is kept in.
+	shelves = []string{"internal/blob", "internal/backup", "internal/backup/safekeeper"}
+
+	doors = with(with(parts, shelves...), "internal/agent", "internal/edge", "internal/admin", "internal/admin/api", "internal/admin/client")
 
 	drivers = []string{"internal/sandbox/gvisor", "internal/sandbox/process"}
 )
@@ -92,16 +95,32 @@ var rooms = map[string][]string{
 	// Images know neither who sleeps nor what runs inside.
 	"internal/image": tools,
 
+	// Objects know nothing of what is in them, and the repository nothing of agents.
+	"internal/blob":              tools,
+	"internal/blob/dir":          with(tools, "internal/blob"),
+	"internal/blob/mem":          with(tools, "internal/blob"),
+	"internal/blob/pace":         with(tools, "internal/blob"),
+	"internal/blob/retry":        with(tools, "internal/blob"),
+	"internal/blob/s3":           with(tools, "internal/blob", "internal/secret"),
+	"internal/backup":            with(tools, "internal/blob", "internal/secret"),
+	"internal/backup/watch":      nil,
+	"internal/backup/safekeeper": with(tools, "internal/backup"),
+	"internal/migrate":           with(ground, "internal/openclaw"),
+
 	"internal/agent": parts,
 
 	"internal/edge":         with(parts, "internal/agent"),
-	"internal/admin":        with(parts, "internal/agent", "internal/store", "internal/audit"),
-	"internal/admin/api":    with(parts, "internal/agent", "internal/audit", "internal/admin"),
-	"internal/admin/web":    with(parts, "internal/agent", "internal/admin", "internal/audit", "internal/page"),
+	"internal/admin":        with(with(parts, shelves...), "internal/migrate", "internal/agent", "internal/store", "internal/audit"),
+	"internal/admin/api":    with(with(parts, shelves...), "internal/agent", "internal/audit", "internal/admin"),
+	"internal/admin/web":    with(with(parts, shelves...), "internal/agent", "internal/admin", "internal/audit", "internal/page"),
 	"internal/admin/debug":  with(parts, "internal/agent", "internal/admin"),
-	"internal/admin/client": with(parts, "internal/agent", "internal/admin", "internal/admin/api", "internal/audit", "internal/access/accounts"),
+	"internal/admin/client": with(with(parts, shelves...), "internal/agent", "internal/admin", "internal/admin/api", "internal/audit", "internal/access/accounts"),
 
-	"internal/server": with(with(doors, drivers...), "internal/store", "internal/audit", "internal/access/accounts", "internal/access/allow", "internal/access/cfaccess",
+	// What keeps agents safe is asked by the control plane, and knows no agent's life.
+	"internal/safe": with(with(tools, shelves...), "internal/admin", "internal/backup/watch", "internal/migrate"),
+
+	"internal/server": with(with(doors, drivers...), "internal/safe", "internal/migrate", "internal/blob/dir", "internal/blob/pace", "internal/blob/retry", "internal/blob/s3",
+		"internal/store", "internal/audit", "internal/access/accounts", "internal/access/allow", "internal/access/cfaccess",
 		"internal/access/oidc", "internal/admin/debug", "internal/admin/web", "internal/page", "internal/signin"),
 
 	// The door also tells the roles of the one binary apart.
@@ -112,11 +131,15 @@ var rooms = map[string][]string{
 // way of doing a thing among several, stays behind one wall.
 var foreign = map[string][]string{
 	"gvisor.dev/gvisor":                {"internal/sandbox/gvisor", "internal/sandbox/gvisor/runsc", "internal/sandbox/cgroup", "internal/sandbox/gvisorlog"},
-	"filippo.io/age":                   {"internal/secret"},
+	"filippo.io/age":                   {"internal/secret", "internal/backup", "internal/migrate"},
+	"github.com/minio/minio-go":        {"internal/blob/s3", "internal/migrate"},
+	"github.com/zeebo/blake3":          {"internal/backup"},
+	"github.com/PlakarKorp":            {"internal/backup"},
+	"golang.org/x/time":                {"internal/blob/pace"},
 	"github.com/spf13/cobra":           {"cmd/moltworker"},
 	"modernc.org/sqlite":               {"internal/store"},
 	"github.com/hashicorp/yamux":       {"internal/guest/link"},
-	"github.com/klauspost/compress":    {"internal/image"},
+	"github.com/klauspost/compress":    {"internal/image", "internal/backup", "internal/migrate"},
 	"github.com/hashicorp/go-envparse": {"internal/config"},
 	"github.com/go-jose/go-jose":       {"internal/access/cfaccess", "internal/access/oidc"},
 	"github.com/coreos/go-oidc":        {"internal/access/oidc"},

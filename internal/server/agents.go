@@ -47,7 +47,12 @@ func (s *server) agents(driver sandbox.Driver, binary string) (*agent.Fleet, err
 
 // agent makes the agent of that name.
 func (m *maker) agent(name string) (*agent.Agent, error) {
-	return m.make(name, agentDir(m.s.cfg.Data, name), m.s.cfg.SleepAfter)
+	opts, err := m.options(name, agentDir(m.s.cfg.Data, name), m.s.cfg.SleepAfter)
+	if err != nil {
+		return nil, err
+	}
+	opts.Prepare = m.s.prepare(name)
+	return agent.New(opts)
 }
 
 // spare makes an agent for the pool. Nobody can reach it, and it sleeps when it is
@@ -60,12 +65,20 @@ func (m *maker) spare(name, dir string) (*agent.Agent, error) {
 }
 
 func (m *maker) make(name, dir string, sleepAfter time.Duration) (*agent.Agent, error) {
-	cfg := m.s.cfg
-	images, err := m.images(name, dir)
+	opts, err := m.options(name, dir, sleepAfter)
 	if err != nil {
 		return nil, err
 	}
-	return agent.New(agent.Options{
+	return agent.New(opts)
+}
+
+func (m *maker) options(name, dir string, sleepAfter time.Duration) (agent.Options, error) {
+	cfg := m.s.cfg
+	images, err := m.images(name, dir)
+	if err != nil {
+		return agent.Options{}, err
+	}
+	return agent.Options{
 		Name:   name,
 		Dir:    dir,
 		ID:     sandboxID(cfg.Data, name),
@@ -82,7 +95,7 @@ func (m *maker) make(name, dir string, sleepAfter time.Duration) (*agent.Agent, 
 		BootTimeout: cfg.BootTimeout,
 		TimeZone:    timeZone(),
 		Log:         m.s.log,
-	})
+	}, nil
 }
 
 // images opens the store of an agent's images, sealed with a key of its own.

@@ -40,7 +40,7 @@ func NewConsole(w io.Writer, asJSON bool) *Console {
 
 // event is a line of --json output; unused fields are left out.
 type event struct {
-	Event   string          `json:"event"` // "sandbox", "note", "warning", "unused", "link", "admin", "setup", "install", "installed", "agent"
+	Event   string          `json:"event"` // "sandbox", "note", "warning", "unused", "link", "admin", "setup", "recovery", "install", "installed", "agent"
 	Time    time.Time       `json:"time"`
 	Sandbox *sandbox.Report `json:"sandbox,omitempty"`
 	Names   []string        `json:"names,omitempty"`
@@ -51,6 +51,7 @@ type event struct {
 	Done    int64           `json:"done,omitempty"`  // bytes
 	Total   int64           `json:"total,omitempty"` // bytes
 	Agent   *agent.Status   `json:"agent,omitempty"`
+	Key     string          `json:"key,omitempty"` // the recovery key
 }
 
 // say prints an event as JSON, or else as the line of text.
@@ -120,6 +121,13 @@ func (c *Console) controlPlane(url string) {
 // setup prints where the first person signs in: good once, and for this start.
 func (c *Console) setup(url string) {
 	c.say(event{Event: "setup", URL: url}, fmt.Sprintf("  Nobody can sign in yet. Do it first, once: %s\n", url))
+}
+
+// recovery prints the key to the backups that is kept nowhere: the only time that it
+// is shown.
+func (c *Console) recovery(key string) {
+	c.say(event{Event: "recovery", Key: key}, "\n  Your backups are encrypted. This key opens them when this machine is lost; it is shown once and kept nowhere here.\n"+
+		"  Keep it where you keep passwords:\n\n    "+key+"\n")
 }
 
 // installing shows the runtime's installation.

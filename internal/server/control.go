@@ -57,8 +57,13 @@ func (s *server) newControl(ctx context.Context) (c *control, err error) {
 	if c.guard, err = c.newGuard(); err != nil {
 		return nil, err
 	}
+	var backups admin.Backups
+	if s.safe != nil {
+		backups = s.safe
+	}
 	c.plane = admin.New(admin.Options{
-		Agents: admin.Fleet(s.fleet), Secrets: s.secrets.store, Store: c.db, Audit: c.audit, Version: Version(), Log: s.log,
+		Backups: backups,
+		Agents:  admin.Fleet(s.fleet), Secrets: s.secrets.store, Store: c.db, Audit: c.audit, Version: Version(), Log: s.log,
 		Create: s.create, Remove: s.remove,
 		SecretChanged: s.secretChanged,
 		Configured:    s.secrets.configured,

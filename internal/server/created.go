@@ -44,6 +44,12 @@ func agentNames(cfg config.Config) ([]string, error) {
 
 // create makes an agent, out of a spare when there is one, and runs it.
 func (s *server) create(ctx context.Context, name string) (link string, err error) {
+	return s.createFrom(ctx, name, nil)
+}
+
+// createFrom makes an agent and runs it. fill, unless nil, puts into its empty home
+// what it begins with.
+func (s *server) createFrom(_ context.Context, name string, fill func(home string) error) (link string, err error) {
 	s.births.Lock()
 	defer s.births.Unlock()
 	if err := config.CheckAgentName(name); err != nil {
@@ -58,13 +64,14 @@ func (s *server) create(ctx context.Context, name string) (link string, err erro
 	if err := s.refuseLeftovers(name); err != nil {
 		return "", err
 	}
-	a, err := s.bear(name)
+	a, err := s.bear(name, fill)
 	if err != nil {
 		return "", errors.Join(err, os.RemoveAll(agentDir(s.cfg.Data, name)))
 	}
 	if err := s.fleet.Add(a); err != nil {
 		return "", err
 	}
+	s.keepSafe(a)
 	s.follow(s.running, a)
 	// The first use of an agent that sleeps wakes it; its maker wants to see it.
 	go func() {
@@ -86,9 +93,17 @@ func (s *server) refuseLeftovers(name string) error {
 }
 
 // bear makes the agent and what is kept of it.
-func (s *server) bear(name string) (*agent.Agent, error) {
+func (s *server) bear(name string, fill func(home string) error) (*agent.Agent, error) {
 	inherit := func(*agent.Agent) error { return nil }
-	if spare, dir, ok := s.pool.Take(); ok {
+	if fill != nil {
+		home := filepath.Join(agentDir(s.cfg.Data, name), "home")
+		if err := os.MkdirAll(filepath.Dir(home), 0o700); err != nil {
+			return nil, fmt.Errorf("make agent directory: %w", err)
+		}
+		if err := fill(home); err != nil {
+			return nil, err
+		}
+	} else if spare, dir, ok := s.pool.Take(); ok {
 		images, err := s.maker.images(spare, dir)
 		if err == nil {
 			err = s.secrets.moveToken(spare, name)
@@ -108,14 +123,22 @@ func (s *server) bear(name string) (*agent.Agent, error) {
 	if err := inherit(a); err != nil {
 		s.log.Warn("a new agent boots: the spare was of no use", "agent", name, "err", err)
 	}
-	data, err := json.Marshal(birth{time.Now().UTC()})
-	if err == nil {
-		err = atomicfile.Write(birthPath(s.cfg.Data, name), data, 0o600)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("keep a record of the agent: %w", err), a.Abandon())
+	if err := writeBirth(s.cfg.Data, name, time.Now()); err != nil {
+		return nil, errors.Join(err, a.Abandon())
 	}
 	return a, nil
+}
+
+// writeBirth makes an agent one of those that are run from now on.
+func writeBirth(data, name string, at time.Time) error {
+	content, err := json.Marshal(birth{at.UTC()})
+	if err == nil {
+		err = atomicfile.Write(birthPath(data, name), content, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("keep a record of the agent: %w", err)
+	}
+	return nil
 }
 
 // remove stops an agent and sets aside what it has.
@@ -131,6 +154,7 @@ func (s *server) remove(ctx context.Context, name string) (kept string, err erro
 		return "", remedy.With(fmt.Errorf("agent %s is in the configuration", name),
 			"take it out of MOLTWORKER_AGENTS and start `moltworker up` again; main cannot be removed")
 	}
+	s.letGo(ctx, name)
 	if err := s.fleet.Remove(ctx, name); err != nil {
 		return "", err
 	}

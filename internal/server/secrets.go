@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/moltworker/moltworker/internal/backup"
 	"github.com/moltworker/moltworker/internal/config"
 	"github.com/moltworker/moltworker/internal/secret"
 	"github.com/moltworker/moltworker/internal/telemetry"
@@ -67,6 +68,12 @@ func (s *secrets) lookup(name string) (string, bool) {
 	return v.Reveal(), err == nil
 }
 
+// value is lookup as a value that does not print; unset when there is none.
+func (s *secrets) value(name string) secret.Value {
+	v, _ := s.lookup(name)
+	return secret.NewValue(v)
+}
+
 // tokenName: the main agent's token has the name that people know from
 // elsewhere; every other agent has a token of its own.
 func tokenName(agent string) string {
@@ -94,6 +101,47 @@ func (s *secrets) ensureToken(agent string) error {
 	}
 	if err := s.store.Put(name, secret.GenerateToken()); err != nil {
 		return fmt.Errorf("make a gateway token for %s: %w", agent, err)
+	}
+	s.register(name)
+	return nil
+}
+
+// backupKey is the sealed secret that opens the backups that this host makes.
+const backupKey = "MOLTWORKER_BACKUP_KEY"
+
+// ensureBackupKey is this host's key to its backups, made on the first start.
+func (s *secrets) ensureBackupKey() (backup.Key, error) {
+	v, _, err := s.store.Get(backupKey)
+	if err == nil {
+		return backup.ParseKey(v.Reveal())
+	}
+	if !errors.Is(err, secret.ErrNotFound) {
+		return backup.Key{}, err
+	}
+	key, err := backup.GenerateKey()
+	if err != nil {
+		return key, err
+	}
+	if err := s.store.Put(backupKey, key.Reveal()); err != nil {
+		return key, fmt.Errorf("keep the key of the backups: %w", err)
+	}
+	s.register(backupKey)
+	return key, nil
+}
+
+// adopt keeps a secret that a foreign agent brought along. One that is there already
+// under its name, with another value, is not touched: the new one is the agent's own.
+func (s *secrets) adopt(agent, name, value string) error {
+	if name == gatewayToken {
+		name = tokenName(agent)
+	} else if known, ok := s.lookup(name); ok {
+		if known == value {
+			return nil
+		}
+		name = secret.ScopedName(agent, name)
+	}
+	if err := s.store.Put(name, value); err != nil {
+		return err
 	}
 	s.register(name)
 	return nil

@@ -25,6 +25,7 @@ import (
 	"github.com/moltworker/moltworker/internal/config"
 	"github.com/moltworker/moltworker/internal/edge"
 	"github.com/moltworker/moltworker/internal/remedy"
+	"github.com/moltworker/moltworker/internal/safe"
 	"github.com/moltworker/moltworker/internal/sandbox"
 	"github.com/moltworker/moltworker/internal/telemetry"
 	"github.com/moltworker/moltworker/internal/unixsock"
@@ -78,6 +79,7 @@ type server struct {
 	pool    *agent.Pool
 	births  sync.Mutex // held while an agent is created or removed
 	running context.Context
+	safe    *safe.Safe // nil when backup is switched off
 	control *control
 	edge    *edge.Edge
 	origin  origin
@@ -114,6 +116,9 @@ func build(ctx context.Context, cfg config.Config, con *Console, logTo io.Writer
 	if s.pool, err = s.newPool(); err != nil {
 		return nil, err
 	}
+	if s.safe, err = s.newSafe(); err != nil {
+		return nil, err
+	}
 	if s.control, err = s.newControl(ctx); err != nil {
 		return nil, err
 	}
@@ -135,7 +140,11 @@ func (s *server) run(ctx context.Context, public, socket net.Listener) error {
 	group.Go(func() error { return s.control.run(ctx) })
 	group.Go(func() error { return s.pool.Run(ctx) })
 	group.Go(func() error { return s.tidyImages(ctx) })
+	if s.safe != nil {
+		group.Go(func() error { return s.safe.Run(ctx) })
+	}
 	for _, a := range s.fleet.All() {
+		s.keepSafe(a)
 		s.follow(ctx, a)
 	}
 	err := group.Wait()
@@ -165,6 +174,9 @@ func (s *server) serveAdmin(ctx context.Context, socket net.Listener) error {
 // their configuration. Keys themselves are looked up at each call.
 func (s *server) secretChanged(name string) {
 	s.secrets.register(name)
+	if s.safe != nil {
+		s.safe.Reopen() // it may be a key to the store
+	}
 	for _, a := range s.fleet.All() {
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
