@@ -1,10 +1,10 @@
 // Command bench measures a moltworker of this source tree: how long agents boot,
 // what the way to them adds to a request, what they take while idle, how long they
-// take to wake, and what many of them come to. Every number stands beside a baseline
+// take to wake, what many of them come to, and what backing one up costs. Every number stands beside a baseline
 // taken in the same run. Where the order is free, what is compared takes turns, so
 // that a busy machine slows both alike; how an image lies changes only now and then.
 //
-//	go run ./bench [-short] [-n N] [-json FILE] [-pprof FILE] [-agents N] [latency|boot|memory|wake|fleet|pool|all]...
+//	go run ./bench [-short] [-n N] [-json FILE] [-pprof FILE] [-agents N] [latency|boot|memory|wake|fleet|pool|backup|all]...
 //
 // It must not be imported, and measures the parts through their public faces
 // only. docs/benchmarks.md says how to read what it prints.
@@ -39,6 +39,8 @@ func main() {
 			os.Exit(status(serveEcho(os.Args[2:])))
 		case probeRole:
 			os.Exit(status(runProbe(os.Args[2:])))
+		case backupRole:
+			os.Exit(status(runBackup(os.Args[2:])))
 		}
 	}
 	if err := gvisor.EnterUserNamespace(); err != nil && !errors.Is(err, sandbox.ErrUnavailable) {
@@ -62,6 +64,7 @@ type options struct {
 	agents int           // how many the fleet has; 0 leaves it to the measurement
 	seed   uint64        // of the points at which the trial of chaos kills
 	sleep  time.Duration // of the trial of the clock; 0 leaves it to that
+	state  int           // MB of the state that is backed up; 0 leaves it to the measurement
 	json   string        // file for the results
 	pprof  string        // file for a CPU profile of this process
 	names  []string
@@ -75,6 +78,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.agents, "agents", 0, "`number` of agents of the fleet (0: 50, or 3 of a short run); each takes about 0.7 GB of disk below the temporary directory")
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the points follow from at which chaos kills")
 	flags.DurationVar(&o.sleep, "sleep", 0, "how long the agent sleeps in the trial of the clock (0: 10m, or 20s of a short run)")
+	flags.IntVar(&o.state, "state", 0, "`MB` of the state that is backed up (0: 200, or 20 of a short run)")
 	flags.StringVar(&o.json, "json", "", "write the results to `FILE` as JSON too")
 	flags.StringVar(&o.pprof, "pprof", "", "write a CPU profile of this process, where edge and the link's host side run, to `FILE`")
 	for {
@@ -113,7 +117,7 @@ func (o options) rounds(full, short int) int {
 }
 
 // order is that in which everything is measured.
-var order = []string{"latency", "boot", "memory", "wake", "fleet", "pool"}
+var order = []string{"latency", "boot", "memory", "wake", "fleet", "pool", "backup"}
 
 var measurements = map[string]func(context.Context, *bench) ([]table, error){
 	"boot":    measureBoot,
@@ -122,6 +126,7 @@ var measurements = map[string]func(context.Context, *bench) ([]table, error){
 	"wake":    measureWake,
 	"fleet":   measureFleet,
 	"pool":    measurePool,
+	"backup":  measureBackup,
 }
 
 // bench is one run of this program.

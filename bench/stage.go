@@ -25,10 +25,11 @@ import (
 // Trials are not about numbers: they put an agent through something and find
 // fault when anything is lost or left behind. All trials of a run share one `up`.
 var trials = map[string]func(context.Context, *bench) ([]table, error){
-	"soak":  trying(trySoak),
-	"chaos": trying(tryChaos),
-	"cron":  trying(tryCron),
-	"clock": trying(tryClock),
+	"soak":   trying(trySoak),
+	"chaos":  trying(tryChaos),
+	"cron":   trying(tryCron),
+	"clock":  trying(tryClock),
+	"saving": trying(trySaving),
 }
 
 // trying has the stage show what `up` said when a trial has found fault.
@@ -43,7 +44,7 @@ func trying(try func(context.Context, *bench) ([]table, error)) func(context.Con
 }
 
 // trialOrder is that of "trials".
-var trialOrder = []string{"soak", "chaos", "cron", "clock"}
+var trialOrder = []string{"soak", "chaos", "cron", "clock", "saving"}
 
 // faults are what a trial found wrong.
 type faults struct{ list []error }

@@ -28,6 +28,7 @@ type event struct {
 	Event string        `json:"event"`
 	URL   string        `json:"url"`
 	Agent *agent.Status `json:"agent"`
+	Key   string        `json:"key"`
 }
 
 // up is a running `moltworker up`.

@@ -1,0 +1,52 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/moltworker/moltworker/internal/admin/client"
+	"github.com/moltworker/moltworker/internal/guest/proto"
+	"github.com/moltworker/moltworker/internal/openclaw"
+	"github.com/moltworker/moltworker/internal/openclaw/gateway"
+)
+
+// tunnel is a program inside that joins its input and output to the gateway's port.
+const tunnel = `const s=require("net").connect(%d,"127.0.0.1");process.stdin.pipe(s);s.pipe(process.stdout);s.on("error",e=>{console.error(e);process.exit(1)})`
+
+// chat says something to the main agent over its gateway's own protocol, and returns
+// the answer. It is quicker than a browser.
+func (u *up) chat(t *testing.T, message string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
+	defer cancel()
+	link, err := url.Parse(u.link())
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := client.New(u.data)
+	dial := func(context.Context) (net.Conn, error) {
+		near, far := net.Pipe()
+		go func() {
+			defer far.Close()
+			admin.Exec(ctx, "main", proto.Exec{
+				Args: []string{"node", "-e", fmt.Sprintf(tunnel, openclaw.GatewayPort)}, Stdin: true, Timeout: proto.Duration(5 * time.Minute),
+			}, far, far, io.Discard)
+		}()
+		return near, nil
+	}
+	c, err := gateway.Dial(ctx, dial, link.Query().Get("token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	answer, err := c.Chat(ctx, "main", message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
