@@ -26,6 +26,7 @@ var heavy = []string{
 	module + "internal/sandbox/sandboxtest",
 	module + "internal/openclaw/openclawtest",
 	module + "test/browser",
+	module + "test/s3server",
 }
 
 type goPackage struct {
