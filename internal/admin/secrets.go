@@ -90,9 +90,23 @@ func (p *Plane) Secrets(ctx context.Context) ([]SecretInfo, error) {
 	return infos, nil
 }
 
+// BackupKeySecret is the sealed secret with which this host opens its backups.
+const BackupKeySecret = "MOLTWORKER_BACKUP_KEY"
+
+// notByHand refuses to touch what is made and kept by moltworker itself.
+func notByHand(name string) error {
+	if name != BackupKeySecret {
+		return nil
+	}
+	return invalid("this secret opens the backups and is not set by hand", "`moltworker backup key` adds and removes other keys")
+}
+
 // PutSecret seals a value in place of what was there.
 func (p *Plane) PutSecret(ctx context.Context, name, value string) error {
 	if err := p.may(ctx, access.WriteSecrets); err != nil {
+		return err
+	}
+	if err := notByHand(name); err != nil {
 		return err
 	}
 	before := p.sealedSince(name)
@@ -106,6 +120,9 @@ func (p *Plane) PutSecret(ctx context.Context, name, value string) error {
 // RemoveSecret removes a sealed value.
 func (p *Plane) RemoveSecret(ctx context.Context, name string) error {
 	if err := p.may(ctx, access.WriteSecrets); err != nil {
+		return err
+	}
+	if err := notByHand(name); err != nil {
 		return err
 	}
 	before := p.sealedSince(name)

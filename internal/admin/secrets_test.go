@@ -148,3 +148,15 @@ func TestATokenIsRotatedOfAnAgentThatFails(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+func TestTheBackupsKeyIsNotTouchedByHand(t *testing.T) {
+	w := admintest.New(t, nil)
+	for what, err := range map[string]error{
+		"put":    w.PutSecret(ann(t), admin.BackupKeySecret, "another key"),
+		"remove": w.RemoveSecret(ann(t), admin.BackupKeySecret),
+	} {
+		if e := admin.AsError(err); err == nil || e.Status != http.StatusBadRequest || !strings.Contains(e.Remedy, "backup key") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

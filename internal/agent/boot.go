@@ -156,15 +156,18 @@ func (a *Agent) adopt(ctx context.Context, rt runtime.Runtime) (sandbox.Sandbox,
 	return sb, nil
 }
 
-// unfreeze lets a sandbox run on that an earlier process was putting to sleep.
+// unfreeze lets a sandbox run on that an earlier process was putting to sleep, or
+// holding still.
 func (a *Agent) unfreeze(ctx context.Context, sb sandbox.Sandbox) error {
-	frozen, ok := sb.(sandbox.Freezable)
-	if !ok {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, a.patience.adopt)
 	defer cancel()
-	return a.thaw(ctx, frozen)
+	switch sb := sb.(type) {
+	case sandbox.Freezable:
+		return a.thaw(ctx, sb)
+	case sandbox.Pausable:
+		return sb.Resume(ctx)
+	}
+	return nil
 }
 
 // greet waits for the guest's greeting, or the end of its sandbox.

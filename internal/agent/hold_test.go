@@ -80,6 +80,27 @@ func TestIsHeldStill(t *testing.T) {
 	}
 }
 
+// A host process that dies while it holds an agent still leaves one that the next
+// process lets go on.
+func TestOneLeftHeldGoesOn(t *testing.T) {
+	w, _ := newWorld(t)
+	a, leave := w.abandon()
+	awake(t, a)
+	leave()
+	sb, err := w.opts.Driver.Open(t.Context(), w.opts.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sb.(sandbox.Pausable).Pause(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := w.run()
+	awake(t, b)
+	if got := sh(t, b, "echo here"); got != "here" || w.driver.started() != 1 {
+		t.Errorf("%q after %d starts", got, w.driver.started())
+	}
+}
+
 // An agent that nobody uses is asked to begin nothing first, and told to go on. It
 // counts as no use.
 func TestIsHeldStillBetweenTwoThings(t *testing.T) {

@@ -139,6 +139,8 @@ func (s *server) letGo(ctx context.Context, name string) {
 	if s.safe == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookBack)
+	defer cancel()
 	if _, err := s.safe.Now(ctx, name, "before its removal"); err != nil {
 		s.log.Warn("the agent's last changes are not in the backup", "agent", name, "err", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/moltworker/moltworker/internal/admin"
 	"github.com/moltworker/moltworker/internal/backup"
 	"github.com/moltworker/moltworker/internal/config"
 	"github.com/moltworker/moltworker/internal/secret"
@@ -107,7 +108,7 @@ func (s *secrets) ensureToken(agent string) error {
 }
 
 // backupKey is the sealed secret that opens the backups that this host makes.
-const backupKey = "MOLTWORKER_BACKUP_KEY"
+const backupKey = admin.BackupKeySecret
 
 // ensureBackupKey is this host's key to its backups, made on the first start.
 func (s *secrets) ensureBackupKey() (backup.Key, error) {
