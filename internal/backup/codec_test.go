@@ -342,6 +342,8 @@ func TestAContentHashKnowsOnlyTheContent(t *testing.T) {
 		"more zeros":  func(h *contentHasher) { h.hole(int64(len(data)) + 1) },
 		"moved":       func(h *contentHasher) { h.hole(hashBlock); h.write(data[hashBlock:]) },
 		"another bit": func(h *contentHasher) { h.write(flipped(data)) },
+		"in front":    func(h *contentHasher) { h.write(data[:hashBlock]); h.hole(hashBlock) },
+		"behind":      func(h *contentHasher) { h.hole(hashBlock); h.write(data[:hashBlock]) },
 	} {
 		h := newContentHasher(keys)
 		change(h)
@@ -428,8 +430,8 @@ func FuzzUnpress(f *testing.F) {
 	})
 }
 
-// FuzzTreeCache reads caches that somebody else wrote.
-func FuzzTreeCache(f *testing.F) {
+// FuzzStamps reads stamps that somebody else wrote.
+func FuzzStamps(f *testing.F) {
 	f.Add([]byte{1, 2, 3})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		in := input{rest: data}

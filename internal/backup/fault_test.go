@@ -35,7 +35,7 @@ func warm(t testing.TB) {
 func TestNothingIsLostWhateverTheStoreDoes(t *testing.T) {
 	warm(t)
 	n := schedules
-	if testing.Short() {
+	if testing.Short() || racing {
 		n /= 10
 	}
 	const groups = 4

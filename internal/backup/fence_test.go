@@ -80,6 +80,24 @@ func TestAnAgentMovesToAnotherHost(t *testing.T) {
 	}
 }
 
+// TestOfTwoClaimsOneHolds: who made use of theirs first.
+func TestOfTwoClaimsOneHolds(t *testing.T) {
+	g := start(t, nil)
+	g.write("a", "1")
+	g.snapshot()
+	a, b := g.host("host-a"), g.host("host-b")
+	check(t, a.vault.Claim(t.Context()))
+	check(t, b.vault.Claim(t.Context()))
+	a.write("a", "a")
+	b.write("a", "b")
+	if v := a.snapshot(); v.Epoch != 2 {
+		t.Errorf("made %+v", v)
+	}
+	if err := b.try(); !errors.Is(err, ErrFenced) || !strings.Contains(err.Error(), "host-a") {
+		t.Errorf("the second claim: %v", err)
+	}
+}
+
 // TestOfWritersAtOnceOneWins lets several hosts that all claimed the agent write at
 // the same time, again and again.
 func TestOfWritersAtOnceOneWins(t *testing.T) {
@@ -138,6 +156,39 @@ func TestOfWritersAtOnceOneWins(t *testing.T) {
 	check(t, err)
 	if !report.OK() {
 		t.Errorf("%+v", report.Damage)
+	}
+}
+
+// TestOneProcessTakesTurns: what changes a vault waits for what does so already, and
+// is not fenced by it.
+func TestOneProcessTakesTurns(t *testing.T) {
+	g := start(t, nil)
+	var all sync.WaitGroup
+	for i := range 3 {
+		base := fastDir(t)
+		home := filepath.Join(base, "home")
+		check(t, os.Mkdir(home, 0o700))
+		all.Go(func() {
+			v := g.repo.Vault("clara", VaultOptions{Writer: "writer-1"})
+			for n := range 5 {
+				err := os.WriteFile(filepath.Join(home, "a"), []byte(fmt.Sprint(i, n)), 0o600)
+				if err == nil {
+					_, _, err = v.Snapshot(t.Context(), Source{Dir: home, Stage: filepath.Join(base, "stage")}, SnapshotOptions{})
+				}
+				if err == nil {
+					_, err = v.Prune(t.Context(), Policy{Last: 3}, PruneOptions{Alone: true})
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	report, err := g.vault.Verify(t.Context(), VerifyOptions{Full: true})
+	check(t, err)
+	if !report.OK() || report.Versions != 3 {
+		t.Errorf("%+v", report)
 	}
 }
 

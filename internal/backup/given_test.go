@@ -47,7 +47,8 @@ func startIn(t testing.TB, store blob.Store, base string) *given {
 	check(t, err)
 	to, err := key.Recipient()
 	check(t, err)
-	repo, err := Create(t.Context(), store, []Recipient{to})
+	// Always the same key: where lists of files are cut depends on it.
+	repo, err := create(t.Context(), store, masterKey{1}, []Recipient{to})
 	check(t, err)
 	g := &given{t: t, store: store, key: key, repo: repo, home: filepath.Join(base, "home"), stage: filepath.Join(base, "stage"),
 		opts: VaultOptions{Cache: filepath.Join(base, "cache"), Writer: "writer-1", Host: "host-1"}}

@@ -17,6 +17,10 @@ import (
 // maxSkips bounds how many skipped things are named.
 const maxSkips = 100
 
+// maxSkipPath bounds how much of their paths, in bytes: whoever owns the tree has
+// chosen them.
+const maxSkipPath = 512
+
 // liveTree reads a directory tree that somebody else owns, who may put anything
 // anywhere at any time. Every step opens one name in a directory that is already
 // open, and follows no symbolic link, so nothing outside is ever reached.
@@ -188,7 +192,7 @@ type listing struct {
 func (l *listing) skip(path string, why error) {
 	l.nSkipped++
 	if len(l.skipped) < maxSkips {
-		l.skipped = append(l.skipped, Skipped{path, reason(why)})
+		l.skipped = append(l.skipped, Skipped{path[:min(len(path), maxSkipPath)], reason(why)})
 	}
 }
 

@@ -67,6 +67,9 @@ func (m *manifest) encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write version: %w", err)
 	}
+	if len(data) > maxManifest {
+		return nil, fmt.Errorf("write version: %d bytes say what is in it, at most %d may", len(data), maxManifest)
+	}
 	return press(nil, data), nil
 }
 

@@ -45,14 +45,18 @@ type root struct {
 // Create makes a repository in a store that has none, and returns it open. Each
 // recipient can open it later. ErrExists when there is one.
 func Create(ctx context.Context, store blob.Store, recipients []Recipient) (*Repo, error) {
+	var key masterKey
+	rand.Read(key[:]) // never fails
+	return create(ctx, store, key, recipients)
+}
+
+func create(ctx context.Context, store blob.Store, key masterKey, recipients []Recipient) (*Repo, error) {
 	fail := func(err error) (*Repo, error) {
 		return nil, fmt.Errorf("create backup repository in %s: %w", store, err)
 	}
 	if len(recipients) == 0 || len(recipients) > maxSlots {
 		return fail(fmt.Errorf("%d recipients, must be 1 to %d", len(recipients), maxSlots))
 	}
-	var key masterKey
-	rand.Read(key[:]) // never fails
 	r := open(store, key)
 	if _, err := r.store.Stat(ctx, rootName); err == nil {
 		return fail(ErrExists)

@@ -45,7 +45,7 @@ func agentHome(t testing.TB, home string) *sql.DB {
 		check(t, os.MkdirAll(at(dir), 0o755))
 	}
 	db := openDB(t, at("state/openclaw.sqlite"))
-	_, err := db.Exec(`create table m (k text primary key, v text)`)
+	_, err := db.Exec(`create table m (k text primary key, v text) without rowid`)
 	check(t, err)
 	insert(t, db, rand.New(rand.NewPCG(1, 1)), 16_000)
 	for i := range 12 {
@@ -105,7 +105,7 @@ func TestASmallChangeCostsLittle(t *testing.T) {
 	check(t, err)
 	beforeLog, err := os.ReadFile(filepath.Join(g.home, "state/openclaw.sqlite-wal"))
 	check(t, err)
-	insert(t, db, r, 140)
+	insert(t, db, r, 40)
 	changed += pagesChanged(t, before, filepath.Join(g.home, "state/openclaw.sqlite")) + pagesChanged(t, beforeLog, filepath.Join(g.home, "state/openclaw.sqlite-wal"))
 	v := snapshot()
 	t.Logf("change of %d bytes: stored %d in %d objects, took %v", changed, v.Stored, v.Objects, v.Took)
@@ -114,6 +114,24 @@ func TestASmallChangeCostsLittle(t *testing.T) {
 	}
 	if changed < 900_000 || changed > 1_500_000 {
 		t.Errorf("the change of this test has %d bytes", changed)
+	}
+
+	// Rows all over a database: pages, not the surroundings of each.
+	checkpoint := func() {
+		_, err := db.Exec(`pragma wal_checkpoint(truncate)`)
+		check(t, err)
+	}
+	checkpoint()
+	snapshot()
+	before, err = os.ReadFile(filepath.Join(g.home, "state/openclaw.sqlite"))
+	check(t, err)
+	insert(t, db, r, 40)
+	checkpoint()
+	changed = pagesChanged(t, before, filepath.Join(g.home, "state/openclaw.sqlite"))
+	v = snapshot()
+	t.Logf("40 rows, %d bytes of pages: stored %d", changed, v.Stored)
+	if v.Stored > 2*changed+64<<10 {
+		t.Errorf("40 rows, %d bytes of pages, stored %d", changed, v.Stored)
 	}
 
 	// One line in one file: what is stored beside it.
@@ -128,7 +146,7 @@ func TestASmallChangeCostsLittle(t *testing.T) {
 	}
 	want := picture(t, g.home)
 	delete(want, "state/openclaw.sqlite-shm")
-	samePicture(t, want, picture(t, g.restored(g.vault, versionID(4))))
+	samePicture(t, want, picture(t, g.restored(g.vault, versionID(6))))
 }
 
 func appendFile(t testing.TB, name string, data []byte) {
