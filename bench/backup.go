@@ -53,7 +53,8 @@ func measureBackup(ctx context.Context, b *bench) ([]table, error) {
 		}
 		t.Rows = append(t.Rows, r)
 	}
-	t.Notes = append(t.Notes, "MB stored by each step; cpu is user and system time of the tool's processes; tar, zstd and rclone encrypt nothing")
+	t.Notes = append(t.Notes, "MB stored by each step; cpu is user and system time of the tool's processes; tar, zstd and rclone encrypt nothing",
+		"a process counts what this one had when it was made, so no RSS is below that: compare those above the least")
 	return []table{t}, nil
 }
 
