@@ -22,8 +22,14 @@ const maxExposed = 10 * time.Second
 // trySaving talks to an agent without a pause while it is backed up, then restores
 // every version that came of it, has SQLite check every database, and has OpenClaw
 // boot on some.
-func trySaving(ctx context.Context, b *bench) ([]table, error) {
-	s, err := b.onStage(ctx)
+func trySaving(ctx context.Context, b *bench) (tables []table, err error) {
+	s, err := b.newStage(ctx, "saving", "MOLTWORKER_BACKUP=") // to where they go without a setting
+	if s != nil {
+		defer func() {
+			s.faulty = err != nil
+			err = errors.Join(err, s.end())
+		}()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -68,7 +68,8 @@ func (f *faults) err() error { return errors.Join(f.list...) }
 // on which that is held.
 type stage struct {
 	*up
-	temp    string // its temporary directory
+	temp    string   // its temporary directory
+	more    []string // settings, beside those of every stage
 	visitor *visitor
 	tab     *tab
 	tabs    int // opened so far
@@ -85,41 +86,48 @@ func (b *bench) onStage(ctx context.Context) (*stage, error) {
 	if b.kept.stage != nil {
 		return b.kept.stage, nil
 	}
+	s, err := b.newStage(ctx, "stage")
+	b.kept.stage = s // to be ended, however far it came
+	return s, err
+}
+
+// newStage starts a stage in a directory of that name, with more settings. One that
+// it returns beside an error has to be ended too.
+func (b *bench) newStage(ctx context.Context, name string, more ...string) (*stage, error) {
 	program, err := b.build(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{temp: filepath.Join(b.dir, "stage-tmp")}
+	s := &stage{temp: filepath.Join(b.dir, name+"-tmp"), more: more}
 	if err := os.Mkdir(s.temp, 0o700); err != nil {
 		return nil, err
 	}
 	say("booting an agent for the trials")
-	if s.up, err = startUpWith(program, filepath.Join(b.dir, "stage"), "gvisor", "127.0.0.1:0", s.settings()); err != nil {
+	if s.up, err = startUpWith(program, filepath.Join(b.dir, name), "gvisor", "127.0.0.1:0", s.settings()); err != nil {
 		return nil, err
 	}
-	b.kept.stage = s
 	if _, _, err := s.awaitAwake(ctx); err != nil {
-		return nil, err
+		return s, err
 	}
 	link, err := s.link(ctx, agentName)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	if s.visitor, err = visit(ctx, link); err != nil {
-		return nil, err
+		return s, err
 	}
 	if err := s.visitor.pair(ctx, s.up, agentName); err != nil {
-		return nil, err
+		return s, err
 	}
 	if err := s.newTab(ctx); err != nil {
-		return nil, err
+		return s, err
 	}
 	_, err = s.ask(ctx) // the first turn makes files and caches that stay
 	return s, err
 }
 
 func (s *stage) settings() []string {
-	return append(slices.Clone(sleepless), "TMPDIR="+s.temp, "MOLTWORKER_LOG_LEVEL=info")
+	return slices.Concat(sleepless, []string{"TMPDIR=" + s.temp, "MOLTWORKER_LOG_LEVEL=info"}, s.more)
 }
 
 // maxLog bounds what is kept of `up`'s log, in bytes.

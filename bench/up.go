@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -64,7 +65,9 @@ func startUpWith(program, data, sandbox, listen string, settings []string) (*up,
 		awake: make(chan struct{}), ended: make(chan struct{}),
 	}
 	u.cmd = exec.Command(program, "up", "--json", "--demo", "--data", data, "--listen", listen, "--sandbox", sandbox)
-	u.cmd.Env = append(os.Environ(), settings...)
+	// What is measured here is measured without backup beside it, unless that is what
+	// is measured.
+	u.cmd.Env = slices.Concat(os.Environ(), []string{"MOLTWORKER_BACKUP=off"}, settings)
 	u.cmd.Stderr = &u.said
 	// A Ctrl-C for this program is not to reach it: a second one, from stop,
 	// would make it leave its sandbox running.
