@@ -170,7 +170,7 @@ func (s *samples) spreads(column string) []row {
 			continue
 		}
 		rows = append(rows, row{Name: name, Values: map[string]float64{
-			"times": float64(len(vs)), "p50 s": quantile(vs, 0.5), "p99 s": quantile(vs, 0.99), "max s": slices.Max(vs),
+			"times": float64(len(vs)), "p50 " + column: quantile(vs, 0.5), "p99 " + column: quantile(vs, 0.99), "max " + column: slices.Max(vs),
 		}})
 	}
 	return rows

@@ -178,10 +178,13 @@ func (s *stage) restoreAll(ctx context.Context, b *bench, f *faults) (good int, 
 		if err != nil {
 			f.add("version %s: %w", v.ID, err)
 		}
-		good += n
+		good += n // none in a version that is older than OpenClaw's first boot
 		if err := os.RemoveAll(to); err != nil {
 			return good, err
 		}
+	}
+	if good < len(versions) {
+		f.add("%d versions have only %d databases", len(versions), good)
 	}
 	return good, nil
 }
@@ -204,9 +207,6 @@ func checkDatabases(home string) (good int, err error) {
 		good++
 		return nil
 	})
-	if err == nil && good == 0 {
-		err = errors.New("no database in it")
-	}
 	return good, err
 }
 
