@@ -42,19 +42,6 @@ type Options struct {
 	Patience time.Duration
 }
 
-// FromR2 is where Cloudflare keeps an account's R2 bucket. account is the
-// account's ID, or with a jurisdiction ID.eu.
-func FromR2(account, bucket, key string, secretKey secret.Value) Options {
-	return Options{
-		Endpoint:  "https://" + account + ".r2.cloudflarestorage.com",
-		Region:    "auto",
-		Bucket:    bucket,
-		PathStyle: true,
-		AccessKey: key,
-		SecretKey: secretKey,
-	}
-}
-
 const (
 	defaultRegion   = "us-east-1"
 	defaultPatience = 2 * time.Minute
