@@ -72,7 +72,7 @@ type Process struct {
 // listProcesses prints, for each process, its stat line and its command, with
 // the machine's time since boot first.
 const listProcesses = `cat /proc/uptime; for p in /proc/[0-9]*; do
-	cat $p/stat 2>/dev/null && { tr '\0\n' '  ' < $p/cmdline; echo; }; done`
+	cat $p/stat 2>/dev/null && { tr '\0\n' '  ' < $p/cmdline; echo; }; done; :` // the last one may have ended meanwhile
 
 // Processes lists the processes in an agent's sandbox.
 func (p *Plane) Processes(ctx context.Context, name string) ([]Process, error) {

@@ -88,6 +88,7 @@ type Agent struct {
 	host     *guest.Host
 	patience patience
 	requests chan request  // to the keeper
+	known    chan struct{} // closed when the keeper has found out what there is of the agent
 	ended    chan struct{} // closed when the keeper takes no more requests
 	gone     chan struct{} // closed when nothing of the agent runs any more, after ended
 	serveAI  func() error  // serves the link's AI connections until closeAI
@@ -150,6 +151,7 @@ func New(opts Options) (*Agent, error) {
 		book:     book,
 		patience: usualPatience,
 		requests: make(chan request),
+		known:    make(chan struct{}),
 		ended:    make(chan struct{}),
 		gone:     make(chan struct{}),
 		activity: newActivity(opts.Now),
@@ -239,6 +241,16 @@ func (a *Agent) Awake(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("%w: %s: %w", ErrNotAwake, a.Status().Reason, context.Cause(ctx))
+}
+
+// Known waits until it has been found out what an earlier process left of the agent:
+// whoever comes before would be taken for somebody who needs it awake.
+func (a *Agent) Known(ctx context.Context) {
+	select {
+	case <-a.known:
+	case <-a.ended:
+	case <-ctx.Done():
+	}
 }
 
 // over says whether the keeper has ended.

@@ -107,6 +107,7 @@ func (a *Agent) counted(h http.Handler) http.Handler {
 // keep lives one sandbox after the other, with sleep between them, until ctx ends.
 func (a *Agent) keep(ctx context.Context) {
 	next := a.recall(ctx)
+	close(a.known)
 	pause := a.patience.firstPause
 	for ctx.Err() == nil {
 		if next == planRest {

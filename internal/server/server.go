@@ -135,7 +135,10 @@ func (s *server) run(ctx context.Context, public, socket net.Listener) error {
 	s.running = ctx
 	group.Go(func() error { return s.install.run(ctx) })
 	group.Go(func() error { return s.fleet.Run(ctx) })
-	group.Go(func() error { return s.edge.Serve(ctx, public) })
+	group.Go(func() error {
+		s.awaitKnown(ctx)
+		return s.edge.Serve(ctx, public)
+	})
 	group.Go(func() error { return s.serveAdmin(ctx, socket) })
 	group.Go(func() error { return s.control.run(ctx) })
 	group.Go(func() error { return s.pool.Run(ctx) })
@@ -152,6 +155,16 @@ func (s *server) run(ctx context.Context, public, socket net.Listener) error {
 		return nil
 	}
 	return err
+}
+
+// awaitKnown waits, not for long, until it is known which agents sleep: the open pages
+// of an `up` that was started anew are back at once, and none of them is to wake one.
+func (s *server) awaitKnown(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, a := range s.fleet.All() {
+		a.Known(ctx)
+	}
 }
 
 func (s *server) serveAdmin(ctx context.Context, socket net.Listener) error {
