@@ -67,8 +67,6 @@ type Options struct {
 	// PartOf names the part that a path belongs to.
 	PartOf func(path string) string
 
-	// Agent finds an agent that is there.
-	Agent func(name string) (Agent, bool)
 	// Create makes and starts an agent whose home is what fill puts into that
 	// directory, which is empty, and says where to open it.
 	Create func(ctx context.Context, name string, fill func(home string) error) (link string, err error)

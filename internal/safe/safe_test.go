@@ -105,7 +105,6 @@ func newWorld(t *testing.T, store blob.Store) *world {
 		PartOf: func(path string) string {
 			return map[bool]string{true: "notes", false: "all else"}[strings.HasPrefix(path, "notes")]
 		},
-		Agent:  func(name string) (Agent, bool) { a, ok := w.agents[name]; return a, ok },
 		Create: w.create, Bucket: NoBucket,
 		Try:       func(_ context.Context, home string, _ func(string)) (Trial, error) { return w.tried(home) },
 		PutSecret: func(_ context.Context, _, name, value string) error { w.kept[name] = value; return nil },

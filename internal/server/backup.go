@@ -100,10 +100,6 @@ func (s *server) newSafe() (*safe.Safe, error) {
 		Where: where, OffMachine: off, Key: key, Recovery: s.con.recovery,
 		Policy: backup.Policy(s.cfg.BackupKeep), DrillEvery: s.cfg.BackupDrill,
 		Leave: openclaw.Regenerated, Parts: parts, PartOf: openclaw.PartOf,
-		Agent: func(name string) (safe.Agent, bool) {
-			a, ok := s.fleet.Agent(name)
-			return a, ok
-		},
 		Create: s.createFrom,
 		Try:    s.try,
 		Bucket: s.foreignBucket,
