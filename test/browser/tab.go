@@ -67,9 +67,34 @@ func (b *Tab) Do(steps ...chromedp.Action[chromedp.Void]) {
 	b.T.Helper()
 	ctx, cancel := context.WithTimeout(b.Ctx, patience)
 	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
+	if err := Do(ctx, steps...); err != nil {
 		b.T.Fatal(err)
 	}
+}
+
+// Do takes steps in a page, one by one, and takes one again that the page
+// overtook, as a person would.
+func Do(ctx context.Context, steps ...chromedp.Action[chromedp.Void]) error {
+	for _, step := range steps {
+		err := chromedp.Do(ctx, step)
+		for again := 0; again < 3 && overtaken(err); again++ {
+			err = chromedp.Do(ctx, step)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overtaken says whether a step failed because the page changed under it by
+// itself: it went somewhere else, as the loading page does when its agent is
+// awake, or drew anew what was to be pressed.
+func overtaken(err error) bool {
+	if err == nil {
+		return false
+	}
+	return strings.Contains(err.Error(), "net::ERR_ABORTED") || strings.Contains(err.Error(), "Could not find node with given id")
 }
 
 // Until waits until a JavaScript condition holds.

@@ -142,16 +142,7 @@ func do(t *testing.T, page context.Context, steps ...chromedp.Action[chromedp.Vo
 	t.Helper()
 	ctx, cancel := context.WithTimeout(page, patience)
 	defer cancel()
-	err := chromedp.Do(ctx, steps...)
-	// A page that goes somewhere else by itself at that very moment, as the loading
-	// page does when its agent is awake, aborts a navigation; a person tries again.
-	for range 3 {
-		if err == nil || !strings.Contains(err.Error(), "net::ERR_ABORTED") {
-			break
-		}
-		err = chromedp.Do(ctx, steps...)
-	}
-	if err != nil {
+	if err := browser.Do(ctx, steps...); err != nil {
 		t.Fatalf("browser: %v", err)
 	}
 }
