@@ -112,7 +112,7 @@ func cellSpec(dir, self string, rt *runtime.Runtime) sandbox.Spec {
 	}
 	if rt != nil {
 		spec.Env = openclaw.Environment(*rt, "")
-		spec.Mounts = append(spec.Mounts, sandbox.Mount{Source: rt.Dir, Destination: openclaw.RuntimeDir, ReadOnly: true})
+		spec.Mounts = append(spec.Mounts, sandbox.Mount{Source: rt.Dir, Destination: openclaw.RuntimeDir, ReadOnly: true, Unchanging: true})
 	}
 	return spec
 }

@@ -49,7 +49,7 @@ func (a *Agent) spec(rt runtime.Runtime) sandbox.Spec {
 			{Source: homeDir(a.opts.Dir), Destination: openclaw.Home, Private: true},
 			{Source: linkDir(a.opts.Dir), Destination: guestLink, ReadOnly: true},
 			{Source: filepath.Dir(a.opts.Binary), Destination: guestBinary, ReadOnly: true},
-			{Source: rt.Dir, Destination: openclaw.RuntimeDir, ReadOnly: true},
+			{Source: rt.Dir, Destination: openclaw.RuntimeDir, ReadOnly: true, Unchanging: true},
 		},
 		Limits: a.opts.Limits,
 		Log:    guestLog(a.opts.Dir),

@@ -118,6 +118,9 @@ type Mount struct {
 	// the driver hands it to the guest's user (recursively, once, when its
 	// owner differs).
 	Private bool
+	// Unchanging marks a read-only source that nobody changes while a sandbox
+	// has it, so that the driver need not look again at what it saw once.
+	Unchanging bool
 }
 
 // Limits bounds what a sandbox may take. Zero means no limit of that kind.

@@ -39,6 +39,8 @@ func Open(t testing.TB) context.Context {
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-sync", true),
 		chromedp.Flag("disable-dev-shm-usage", true),
+		// A spinner drawn without a GPU takes a whole processor from what is tested.
+		chromedp.Flag("force-prefers-reduced-motion", true),
 	)
 	ctx, cancel := chromedp.NewContext(alloc)
 	t.Cleanup(func() {

@@ -19,7 +19,7 @@ import (
 const PicturesEnv = "MOLTWORKER_TEST_PICTURES"
 
 // patience bounds each step and each wait.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // Tab is one tab of a real browser of its own.
 type Tab struct {

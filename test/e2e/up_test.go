@@ -20,7 +20,7 @@ import (
 // machine.
 const (
 	bootPatience = 8 * time.Minute // first start, runtime installed meanwhile
-	patience     = time.Minute
+	patience     = 2 * time.Minute
 )
 
 // event is a line of `moltworker up --json`.

@@ -29,6 +29,9 @@ func settings(p place, rootless, cgroups bool, scratch int64) (*config.Config, e
 		// Writes to the root stay in the sandbox's memory, within its limit and
 		// within its image; mounts are written through.
 		"overlay2": overlay,
+		// What nobody changes need not be looked up again; see annotations for the
+		// mounts that somebody may.
+		"file-access-mounts": "exclusive",
 		// The guest may connect to the host's sockets that are mounted, but
 		// create none: a socket that it listens on cannot be checkpointed.
 		"host-uds": "open",

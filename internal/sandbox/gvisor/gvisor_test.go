@@ -11,7 +11,10 @@ import (
 	"syscall"
 	"testing"
 
+	"gvisor.dev/gvisor/runsc/boot"
+
 	"github.com/moltworker/moltworker/internal/sandbox"
+	"github.com/moltworker/moltworker/internal/sandbox/rootfs"
 	"github.com/moltworker/moltworker/internal/sandbox/sandboxtest"
 )
 
@@ -132,6 +135,28 @@ func TestModuleVersion(t *testing.T) {
 	}
 	if v := Version(); !strings.HasPrefix(v, "v") {
 		t.Errorf("Version = %q: gVisor's version is not known", v)
+	}
+}
+
+// Only what nobody can change may be kept in the sandbox's kernel.
+func TestKeptEntries(t *testing.T) {
+	spec := ociSpec(place{}, sandbox.Spec{Mounts: []sandbox.Mount{
+		{Source: "/home", Destination: "/home/agent", Private: true, Unchanging: true},
+		{Source: "/runtime", Destination: "/opt", ReadOnly: true, Unchanging: true},
+		{Source: "/link", Destination: "/run", ReadOnly: true},
+		{Source: "/link", Destination: "/run2", ReadOnly: true},
+	}}, rootfs.Host{Binds: []string{"/usr"}}, user{}, "")
+	hints, err := boot.NewPodMountHints(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []string{"/usr", "/home", "/link"} {
+		if m := hints.FindMount(source); m == nil || m.IsSandboxLocal() {
+			t.Errorf("the entries of %s are kept", source)
+		}
+	}
+	if m := hints.FindMount("/runtime"); m != nil {
+		t.Errorf("the runtime's entries are not kept: %+v", m)
 	}
 }
 

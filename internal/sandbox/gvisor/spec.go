@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"gvisor.dev/gvisor/runsc/boot"
 
 	"github.com/moltworker/moltworker/internal/sandbox"
 	"github.com/moltworker/moltworker/internal/sandbox/rootfs"
@@ -45,7 +46,7 @@ func ociSpec(p place, spec sandbox.Spec, host rootfs.Host, u user, cgroupPath st
 		Root:        &specs.Root{Path: p.root()},
 		Hostname:    spec.Hostname,
 		Mounts:      mounts,
-		Annotations: map[string]string{scratchNote: strconv.FormatInt(spec.Limits.Scratch, 10)},
+		Annotations: annotations(spec, mounts),
 		Process:     process(spec, u),
 		Linux: &specs.Linux{
 			CgroupsPath: cgroupPath,
@@ -55,6 +56,28 @@ func ociSpec(p place, spec sandbox.Spec, host rootfs.Host, u user, cgroupPath st
 			},
 		},
 	}
+}
+
+// annotations are gVisor's notes on a sandbox: its scratch limit, and the mounts
+// that are to be looked at anew each time, because somebody else may change them.
+// Of the others (see settings) its kernel keeps what it saw: otherwise each step
+// of each path is asked of the host again, which doubles the price of looking at
+// one of OpenClaw's many files (BenchmarkLookups).
+func annotations(spec sandbox.Spec, mounts []specs.Mount) map[string]string {
+	notes := map[string]string{scratchNote: strconv.FormatInt(spec.Limits.Scratch, 10)}
+	keep := map[string]bool{}
+	for _, m := range spec.Mounts {
+		keep[m.Source] = m.Unchanging && m.ReadOnly
+	}
+	for i, m := range mounts {
+		if m.Type != boot.Bind || keep[m.Source] {
+			continue
+		}
+		hint := boot.MountPrefix + "m" + strconv.Itoa(i) + "."
+		notes[hint+"source"], notes[hint+"type"], notes[hint+"share"] = m.Source, m.Type, "shared"
+		keep[m.Source] = true // one note is enough
+	}
+	return notes
 }
 
 func process(spec sandbox.Spec, u user) *specs.Process {

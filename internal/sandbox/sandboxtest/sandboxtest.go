@@ -157,7 +157,7 @@ func (b *bench) spec(args ...string) sandbox.Spec {
 		Dir:      "/home/agent",
 		Mounts: []sandbox.Mount{
 			{Source: b.home, Destination: "/home/agent", Private: true},
-			{Source: self, Destination: probePath, ReadOnly: true},
+			{Source: self, Destination: probePath, ReadOnly: true, Unchanging: true},
 		},
 		Limits: sandbox.Limits{Memory: 512 << 20, CPUs: 2, PIDs: 1024, Scratch: 64 << 20},
 		Log:    b.log,
