@@ -18,6 +18,7 @@ const (
 	SourceBearer Source = "bearer" // Authorization: Bearer T
 	SourceCookie Source = "cookie"
 	SourceForm   Source = "form"
+	SourceLine   Source = "line" // where the connection comes from, which no page decides
 )
 
 // TokenHeader carries the gateway token where Authorization is taken.

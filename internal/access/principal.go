@@ -33,6 +33,7 @@ const (
 	ViaService  = "service token"
 	ViaSocket   = "socket"
 	ViaDevMode  = "dev mode"
+	ViaLoopback = "loopback"
 )
 
 // ProofHeader carries [Principal.Proof] in requests of our own pages' scripts.

@@ -75,6 +75,7 @@ type Config struct {
 	R2SecretAccessKey secret.Value
 	R2Bucket          string
 	CFAccount         string
+	R2Endpoint        string // http or https URL without a path; "": the account's own
 
 	// Checked, but not acted on by this version: see Unused.
 	CloudflareAIGatewayKey secret.Value

@@ -64,6 +64,9 @@ func storageKeys() []Key {
 			Meaning: "name of the bucket; versions go below moltworker/ in it", set: word(func(c *Config) *string { return &c.R2Bucket })},
 		{Name: "CF_ACCOUNT_ID", Group: groupStorage, Form: "text",
 			Meaning: "Cloudflare account of the bucket", set: word(func(c *Config) *string { return &c.CFAccount })},
+		{Name: "R2_ENDPOINT", Group: groupStorage, Form: "http or https URL",
+			Meaning: "address of the bucket's service, for a bucket in a jurisdiction (https://ACCOUNT.eu.r2.cloudflarestorage.com) or elsewhere", Absent: "the account's own",
+			set: origin(func(c *Config) *string { return &c.R2Endpoint })},
 	}
 }
 
@@ -118,9 +121,18 @@ func keep(c *Config, v string) error {
 // checkStorage looks at what the storage settings mean together. Keys may be sealed
 // instead of set.
 func (c *Config) checkStorage(p *Problems) {
-	if c.R2AccessKeyID.IsSet() && c.CFAccount == "" && !c.backupChosen() {
+	if c.R2AccessKeyID.IsSet() && c.R2Place() == "" && !c.backupChosen() {
 		p.add("CF_ACCOUNT_ID", "default", errors.New("R2_ACCESS_KEY_ID is set, but not whose bucket it opens: set it to the account's ID, which the R2 page of the Cloudflare dashboard shows"))
 	}
+}
+
+// R2Place is the address of the service that has the R2 bucket, or "" when none is
+// given.
+func (c *Config) R2Place() string {
+	if c.R2Endpoint != "" || c.CFAccount == "" {
+		return c.R2Endpoint
+	}
+	return fmt.Sprintf("https://%s.r2.cloudflarestorage.com", c.CFAccount)
 }
 
 func (c *Config) backupChosen() bool {
@@ -137,9 +149,9 @@ func (c Config) BackupPlace(lookup func(name string) (string, bool)) Backup {
 		return secret.NewValue(value)
 	}
 	b := c.Backup
-	if access := get("R2_ACCESS_KEY_ID"); !c.backupChosen() && access.IsSet() && c.CFAccount != "" {
+	if access := get("R2_ACCESS_KEY_ID"); !c.backupChosen() && access.IsSet() && c.R2Place() != "" {
 		return Backup{Bucket: c.R2Bucket, Prefix: "moltworker", Region: "auto", PathStyle: true,
-			Endpoint: fmt.Sprintf("https://%s.r2.cloudflarestorage.com", c.CFAccount), Access: access, Secret: get("R2_SECRET_ACCESS_KEY")}
+			Endpoint: c.R2Place(), Access: access, Secret: get("R2_SECRET_ACCESS_KEY")}
 	}
 	if b.Bucket == "" {
 		return b

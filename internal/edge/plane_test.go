@@ -241,3 +241,38 @@ func FuzzGuardedPaths(f *testing.F) {
 		}
 	})
 }
+
+// Only a program on this very machine reads the metrics without a credential: not
+// what a front passes on, and no page that a browser here shows.
+func TestScrapersAreOnThisMachine(t *testing.T) {
+	var who access.Principal
+	w := serve(t, func(o *Options) {
+		o.Plane = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { who = access.From(r.Context()) })
+	})
+	ask := func(host string, headers ...string) int {
+		r := w.request(t, "GET", "/metrics", nil)
+		r.Header.Del(access.TokenHeader)
+		r.Host = host
+		for i := 0; i+1 < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		resp, _ := do(t, r)
+		return resp.StatusCode
+	}
+	for _, host := range []string{"localhost", "127.0.0.1:8787", "[::1]"} {
+		if code := ask(host); code != http.StatusOK || who.String() != access.Scraper().String() {
+			t.Errorf("a program asks %s: %d as %s", host, code, who)
+		}
+	}
+	if code := ask("bot.example.com"); code != http.StatusUnauthorized {
+		t.Errorf("asked by a name of the world: %d", code)
+	}
+	for name, value := range map[string]string{
+		"X-Forwarded-For": "192.0.2.1", "Forwarded": "for=192.0.2.1", "Via": "1.1 front", "Origin": "http://localhost", "Sec-Fetch-Site": "same-origin",
+		"Referer": "http://localhost/", "Cookie": "a=b", "Authorization": "Bearer x", access.TokenHeader: "x",
+	} {
+		if code := ask("localhost", name, value); code == http.StatusOK {
+			t.Errorf("with %s: %d", name, code)
+		}
+	}
+}

@@ -3,6 +3,8 @@ package edge
 import (
 	"net/http"
 	"strings"
+
+	"github.com/moltworker/moltworker/internal/access"
 )
 
 // A rule says who may have what lies at a path of moltworker's own. A path that no
@@ -20,6 +22,7 @@ type guard int
 const (
 	anybody  guard = iota // it tells nothing, or asks for credentials itself
 	agents                // somebody who may use the agent of this host
+	scrapers              // a service that may, or a program on this very machine
 	signedIn              // somebody known to the control plane; what they may do there it decides
 )
 
@@ -42,6 +45,7 @@ var table = []rule{
 	{"/_admin/", signedIn, true, (*Edge).toControl},
 	{"/api/admin/", signedIn, true, (*Edge).toControl},
 	{debugPath, signedIn, true, (*Edge).toControl},
+	{"/metrics", scrapers, true, (*Edge).toControl},
 }
 
 // debugPath is where nothing is unless it was asked for.
@@ -72,10 +76,32 @@ func (e *Edge) serveRule(w http.ResponseWriter, r *http.Request, v visit, to rul
 		if !e.letIn(w, r, &v) {
 			return
 		}
+	case scrapers:
+		if isScraper(r, v) {
+			v.who = access.Scraper()
+		} else if !e.letIntoPlane(w, r, &v) {
+			return
+		}
 	case signedIn:
 		if !e.letIntoPlane(w, r, &v) {
 			return
 		}
 	}
 	to.serve(e, w, r, v)
+}
+
+// isScraper says whether a request without credentials is that of a program on this
+// very machine: not of a front that passes others' on, nor of a browser, which shows
+// the pages of others.
+func isScraper(r *http.Request, v visit) bool {
+	if !peerAddr(r).IsLoopback() || !v.place().Private() {
+		return false
+	}
+	for _, name := range []string{"Authorization", "Cookie", "Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode",
+		"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Cf-Connecting-Ip", access.ProofHeader, access.TokenHeader} {
+		if r.Header.Get(name) != "" {
+			return false
+		}
+	}
+	return r.URL.RawQuery == ""
 }

@@ -109,19 +109,20 @@ var rooms = map[string][]string{
 
 	"internal/agent": parts,
 
-	"internal/edge":         with(parts, "internal/agent"),
-	"internal/admin":        with(with(parts, shelves...), "internal/migrate", "internal/agent", "internal/store", "internal/audit"),
-	"internal/admin/api":    with(with(parts, shelves...), "internal/agent", "internal/audit", "internal/admin"),
-	"internal/admin/web":    with(with(parts, shelves...), "internal/agent", "internal/admin", "internal/audit", "internal/page"),
-	"internal/admin/debug":  with(parts, "internal/agent", "internal/admin"),
-	"internal/admin/client": with(with(parts, shelves...), "internal/agent", "internal/admin", "internal/admin/api", "internal/audit", "internal/access/accounts"),
+	"internal/edge":          with(parts, "internal/agent"),
+	"internal/admin":         with(with(parts, shelves...), "internal/migrate", "internal/agent", "internal/store", "internal/audit"),
+	"internal/admin/api":     with(with(parts, shelves...), "internal/agent", "internal/audit", "internal/admin"),
+	"internal/admin/web":     with(with(parts, shelves...), "internal/agent", "internal/admin", "internal/audit", "internal/page"),
+	"internal/admin/debug":   with(parts, "internal/agent", "internal/admin"),
+	"internal/admin/metrics": with(parts, "internal/agent", "internal/admin", "internal/backup/safekeeper"),
+	"internal/admin/client":  with(with(parts, shelves...), "internal/agent", "internal/admin", "internal/admin/api", "internal/audit", "internal/access/accounts"),
 
 	// What keeps agents safe is asked by the control plane, and knows no agent's life.
 	"internal/safe": with(with(tools, shelves...), "internal/admin", "internal/backup/watch", "internal/migrate"),
 
 	"internal/server": with(with(doors, drivers...), "internal/safe", "internal/migrate", "internal/blob/dir", "internal/blob/pace", "internal/blob/retry", "internal/blob/s3",
 		"internal/store", "internal/audit", "internal/access/accounts", "internal/access/allow", "internal/access/cfaccess",
-		"internal/access/oidc", "internal/admin/debug", "internal/admin/web", "internal/page", "internal/signin"),
+		"internal/access/oidc", "internal/admin/debug", "internal/admin/metrics", "internal/admin/web", "internal/page", "internal/signin"),
 
 	// The door also tells the roles of the one binary apart.
 	"cmd/moltworker": with(doors, "internal/server", "internal/access/accounts", "internal/store", "internal/audit", "internal/guest/pid1", "internal/sandbox/gvisor", "internal/sandbox/process"),
@@ -137,6 +138,7 @@ var foreign = map[string][]string{
 	"github.com/PlakarKorp":            {"internal/backup"},
 	"golang.org/x/time":                {"internal/blob/pace"},
 	"github.com/spf13/cobra":           {"cmd/moltworker"},
+	"github.com/prometheus":            {"internal/admin/metrics"},
 	"modernc.org/sqlite":               {"internal/store"},
 	"github.com/hashicorp/yamux":       {"internal/guest/link"},
 	"github.com/klauspost/compress":    {"internal/image", "internal/backup", "internal/migrate"},

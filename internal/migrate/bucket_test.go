@@ -163,7 +163,7 @@ func listS3(w http.ResponseWriter, bucket objects, prefix string) {
 func TestR2(t *testing.T) {
 	seed := string(gzipped(t, tarOf(t, file("root/.moltbot/moltbot.json", "{}"), file("root/.moltbot/media/x", strings.Repeat("x", 100_000)))))
 	endpoint := serveS3(t, objects{"moltbot-backup.tar.gz": {seed, 1}, "two/openclaw/openclaw.json": {"{}", 1}, "two/openclaw/media/A File (1).txt": {"odd name", 1}, "two/": {"", 1}})
-	opts := R2Options{Endpoint: endpoint, AccessKey: "AKIDTEST", SecretKey: secret.NewValue("s3cr3t"), Insecure: true}
+	opts := R2Options{Endpoint: "http://" + endpoint, AccessKey: "AKIDTEST", SecretKey: secret.NewValue("s3cr3t")}
 	for prefix, want := range map[string]map[string]string{
 		"":     {".openclaw/media/x": strings.Repeat("x", 100_000)},
 		"two/": {".openclaw/media/A File (1).txt": "odd name"},
@@ -188,7 +188,7 @@ func TestR2(t *testing.T) {
 	if _, err := OpenBucket(t.Context(), bucket, Options{}); err == nil || !strings.Contains(remedy.Of(err), "token") {
 		t.Errorf("a wrong key: %v (%s), want what to do", err, remedy.Of(err))
 	}
-	for _, bad := range []R2Options{{}, {Endpoint: "https://x/y"}} {
+	for _, bad := range []R2Options{{}, {Endpoint: "x:1"}, {Endpoint: "https://x/y"}} {
 		if _, err := NewR2(bad); err == nil || remedy.Of(err) == "" {
 			t.Errorf("NewR2(%+v): %v, want an error that says what to do", bad, err)
 		}

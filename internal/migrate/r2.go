@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -17,16 +18,13 @@ import (
 
 // R2Options say where a bucket of R2, or of another service that speaks S3, is.
 type R2Options struct {
-	// Endpoint is HOST or HOST:PORT. For R2 it may be empty when Account is set.
-	Endpoint string
-	Account  string // CF_ACCOUNT_ID
+	Endpoint string // http or https URL without a path
 	Region   string // empty: "auto"
 	Bucket   string // empty: "moltbot-data", the name that moltworker uses
 	Prefix   string // of the agent's objects; empty: all of the bucket
 
 	AccessKey string
 	SecretKey secret.Value
-	Insecure  bool              // plain HTTP, for a service on this machine
 	Transport http.RoundTripper // nil: the usual one
 }
 
@@ -38,11 +36,9 @@ type r2 struct {
 
 // NewR2 gives a bucket to read from. It connects when it is read.
 func NewR2(o R2Options) (Bucket, error) {
-	if o.Endpoint == "" && o.Account != "" {
-		o.Endpoint = o.Account + ".r2.cloudflarestorage.com"
-	}
-	if o.Endpoint == "" {
-		return nil, remedy.With(errors.New("the bucket has no address"), "set CF_ACCOUNT_ID, or give the endpoint as HOST")
+	service, err := url.Parse(o.Endpoint)
+	if err != nil || service.Host == "" || service.Path != "" {
+		return nil, remedy.With(errors.New("the bucket has no address"), "set CF_ACCOUNT_ID, or R2_ENDPOINT to https://HOST")
 	}
 	if o.Region == "" {
 		o.Region = "auto"
@@ -55,14 +51,14 @@ func NewR2(o R2Options) (Bucket, error) {
 	} else {
 		o.Prefix = ""
 	}
-	client, err := minio.New(o.Endpoint, &minio.Options{
+	client, err := minio.New(service.Host, &minio.Options{
 		Creds:  credentials.NewStaticV4(o.AccessKey, o.SecretKey.Reveal(), ""),
-		Secure: !o.Insecure, Region: o.Region, BucketLookup: minio.BucketLookupPath, Transport: o.Transport,
+		Secure: service.Scheme == "https", Region: o.Region, BucketLookup: minio.BucketLookupPath, Transport: o.Transport,
 	})
 	if err != nil {
-		return nil, remedy.With(fmt.Errorf("open bucket %s: %w", o.Bucket, err), "give the endpoint as HOST or HOST:PORT, without https:// and path")
+		return nil, remedy.With(fmt.Errorf("open bucket %s: %w", o.Bucket, err), "give R2_ENDPOINT as https://HOST")
 	}
-	return &r2{client: client, bucket: o.Bucket, prefix: o.Prefix, where: o.Endpoint + "/" + strings.TrimSuffix(o.Bucket+"/"+o.Prefix, "/")}, nil
+	return &r2{client: client, bucket: o.Bucket, prefix: o.Prefix, where: service.Host + "/" + strings.TrimSuffix(o.Bucket+"/"+o.Prefix, "/")}, nil
 }
 
 func (b *r2) String() string { return b.where }

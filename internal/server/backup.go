@@ -146,8 +146,8 @@ func (s *server) letGo(ctx context.Context, name string) {
 // foreignBucket is the bucket that Cloudflare's moltworker filled.
 func (s *server) foreignBucket() (migrate.Bucket, error) {
 	access, _ := s.secrets.lookup("R2_ACCESS_KEY_ID")
-	if access == "" || s.cfg.CFAccount == "" {
+	if access == "" || s.cfg.R2Place() == "" {
 		return safe.NoBucket()
 	}
-	return migrate.NewR2(migrate.R2Options{Account: s.cfg.CFAccount, Bucket: s.cfg.R2Bucket, AccessKey: access, SecretKey: s.secrets.value("R2_SECRET_ACCESS_KEY")})
+	return migrate.NewR2(migrate.R2Options{Endpoint: s.cfg.R2Place(), Bucket: s.cfg.R2Bucket, AccessKey: access, SecretKey: s.secrets.value("R2_SECRET_ACCESS_KEY")})
 }

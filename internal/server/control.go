@@ -14,6 +14,7 @@ import (
 	"github.com/moltworker/moltworker/internal/admin"
 	"github.com/moltworker/moltworker/internal/admin/api"
 	"github.com/moltworker/moltworker/internal/admin/debug"
+	"github.com/moltworker/moltworker/internal/admin/metrics"
 	"github.com/moltworker/moltworker/internal/admin/web"
 	"github.com/moltworker/moltworker/internal/audit"
 	"github.com/moltworker/moltworker/internal/openclaw/runtime"
@@ -130,6 +131,7 @@ func (c *control) mount(ctx context.Context) error {
 	all.Handle("/_admin/", forPeople(people))
 	all.Handle("/_admin", http.RedirectHandler("/_admin/", http.StatusSeeOther))
 	all.Handle("/api/", programs)
+	all.Handle("/metrics", metrics.Handler(c.plane, s.log.With("part", "metrics")))
 	all.Handle("/debug/", debug.Handler(c.plane, debug.Options{
 		Enabled: s.cfg.DebugRoutes, Log: s.log.With("part", "debug"), DevMode: s.cfg.DevMode,
 		AccessTeamDomain: s.cfg.AccessTeamDomain, AccessAudience: s.cfg.AccessAudience != "", NodeVersion: runtime.NodeVersion,

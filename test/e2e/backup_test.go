@@ -29,6 +29,17 @@ func TestBackup(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", access)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
 	t.Setenv("MOLTWORKER_BACKUP", place)
+	foreign := s3server.Bucket(t, endpoint, access, secretKey)
+	for name, value := range map[string]string{"R2_ENDPOINT": endpoint, "R2_BUCKET_NAME": foreign, "R2_ACCESS_KEY_ID": access, "R2_SECRET_ACCESS_KEY": secretKey} {
+		t.Setenv(name, value)
+	}
+	in := func(bucket string) blob.Store {
+		store, err := s3.New(s3.Options{Endpoint: endpoint, Region: s3server.Region, Bucket: bucket, AccessKey: access, SecretKey: secret.NewValue(secretKey), PathStyle: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store
+	}
 
 	owner := t // of processes that outlive the part of the story in which they start
 	u := startUp(t, t.TempDir())
@@ -93,6 +104,8 @@ func TestBackup(t *testing.T) {
 		}
 	})
 
+	t.Run("an agent of Cloudflare's moltworker moves in", func(t *testing.T) { moveIn(t, u, in(foreign)) })
+
 	u.inside("echo last > $HOME/.openclaw/workspace/last")
 	if code := u.stop(); code != 0 { // which stores what changed last
 		t.Errorf("ended with code %d", code)
@@ -101,11 +114,7 @@ func TestBackup(t *testing.T) {
 	t.Run("a lost machine's agents come back with the key alone", func(t *testing.T) { elsewhere(t, place, keyFile) })
 
 	t.Run("the store has learnt nothing", func(t *testing.T) {
-		store, err := s3.New(s3.Options{Endpoint: endpoint, Region: s3server.Region, Bucket: bucket, AccessKey: access, SecretKey: secret.NewValue(secretKey), PathStyle: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		knowsNothing(t, store, e.Key)
+		knowsNothing(t, in(bucket), e.Key)
 	})
 }
 

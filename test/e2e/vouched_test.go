@@ -138,17 +138,23 @@ func scopesCount(t *testing.T, u *up, origin string) {
 	var made struct {
 		Token string `json:"token"`
 	}
-	r := u.moltworker("service-token", "create", "ci", "--scopes", "agents:read,debug:read", "--expires", "1d", "--json")
+	r := u.moltworker("service-token", "create", "ci", "--scopes", "agents:read,debug:read,metrics:read", "--expires", "1d", "--json")
 	if err := json.Unmarshal([]byte(r.stdout), &made); err != nil || !strings.HasPrefix(made.Token, "mws_") {
 		t.Fatalf("code %d, %v: %s%s", r.code, err, r.stdout, r.stderr)
 	}
 	for path, want := range map[string]int{
 		"/api/admin/agents": 200, "/debug/version": 200, "/api/admin/secrets": 403, "/api/admin/users": 403, "/_admin/": 403, "/": 403,
-		"/debug/gateway-api?path=/healthz": 403,
+		"/debug/gateway-api?path=/healthz": 403, "/metrics": 200,
 	} {
 		if code, body := get(t, origin+path, "Authorization", "Bearer "+made.Token); code != want {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
+	}
+	if code, body := get(t, origin+"/metrics", "X-Forwarded-For", "192.0.2.1"); code != 401 {
+		t.Errorf("a stranger behind a front reads the metrics: %d %s", code, body)
+	}
+	if code, body := get(t, origin+"/metrics", "Accept", "*/*"); code != 200 || !strings.Contains(body, `moltworker_agent_state{agent="main",state="`) || !strings.Contains(body, `moltworker_backup_state{state="ready"} 1`) {
+		t.Errorf("a program on this machine reads the metrics: %d %.600s", code, body)
 	}
 	if r := u.moltworker("service-token", "rm", "ci"); r.code != 0 {
 		t.Errorf("code %d: %s", r.code, r.stderr)
