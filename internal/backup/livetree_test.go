@@ -378,3 +378,29 @@ func smallDisk(t testing.TB, size string) string {
 	t.Cleanup(func() { check(t, unix.Unmount(dir, 0)) })
 	return dir
 }
+
+// TestAVersionTakenForTooLongIsNone: what was stored for it may have been taken for
+// garbage meanwhile. The next one, which is quick, is whole.
+func TestAVersionTakenForTooLongIsNone(t *testing.T) {
+	g := start(t, nil)
+	now := time.Now()
+	g.opts.Now = func() time.Time { return now }
+	g.vault = g.repo.Vault("clara", g.opts)
+	g.write("a", "1")
+	src := g.source()
+	src.Hold = func(_ context.Context, do func() error) error {
+		defer func() { now = now.Add(20*time.Hour + time.Minute) }()
+		return do()
+	}
+	_, _, err := g.vault.Snapshot(t.Context(), src, SnapshotOptions{})
+	if err == nil || !strings.Contains(err.Error(), "20h1m") || remedy.Of(err) == "" {
+		t.Errorf("taken for more than twenty hours: %v", err)
+	}
+	if left, err := g.vault.Versions(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("there is %v, %v", left, err)
+	}
+	v := g.snapshot()
+	if got, err := os.ReadFile(filepath.Join(g.restored(g.vault, v.ID), "a")); err != nil || string(got) != "1" {
+		t.Errorf("the next one has %q, %v", got, err)
+	}
+}

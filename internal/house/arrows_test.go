@@ -132,7 +132,7 @@ var rooms = map[string][]string{
 // way of doing a thing among several, stays behind one wall.
 var foreign = map[string][]string{
 	"gvisor.dev/gvisor":                {"internal/sandbox/gvisor", "internal/sandbox/gvisor/runsc", "internal/sandbox/cgroup", "internal/sandbox/gvisorlog"},
-	"filippo.io/age":                   {"internal/secret", "internal/backup", "internal/migrate"},
+	"filippo.io/age":                   {"internal/secret", "internal/backup", "internal/migrate", "internal/safe"},
 	"github.com/minio/minio-go":        {"internal/blob/s3", "internal/migrate"},
 	"github.com/zeebo/blake3":          {"internal/backup"},
 	"github.com/PlakarKorp":            {"internal/backup"},

@@ -89,7 +89,7 @@ func (a *archive) unwrap(raw io.Reader) (io.Reader, func(), error) {
 }
 
 func (a *archive) decrypt(in io.Reader) (*bufio.Reader, error) {
-	const what = "give the key or passphrase it was made for"
+	const what = "export it for this host's key, which moltworker backup key ls shows; or open it with age -d first"
 	if len(a.opts.Keys) == 0 {
 		return nil, remedy.With(fmt.Errorf("%w: %s", ErrLocked, a.from), what)
 	}

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"strings"
 
+	"filippo.io/age"
+
 	"github.com/moltworker/moltworker/internal/admin"
 	"github.com/moltworker/moltworker/internal/backup"
 	"github.com/moltworker/moltworker/internal/migrate"
@@ -49,15 +51,18 @@ func (s *Safe) Import(ctx context.Context, name, from string, tell func(string))
 	return made, nil
 }
 
+// bundle recognises a foreign state. An archive that was encrypted to this host's own
+// key, as another host of ours exports it for a move, is opened with that.
 func (s *Safe) bundle(ctx context.Context, from string) (*migrate.Bundle, error) {
+	opts := migrate.Options{Keys: []age.Identity{s.opts.Key.Age()}}
 	if from == fromBucket || strings.HasPrefix(from, fromBucket) {
 		bucket, err := s.opts.Bucket()
 		if err != nil {
 			return nil, err
 		}
-		return migrate.OpenBucket(ctx, bucket, migrate.Options{})
+		return migrate.OpenBucket(ctx, bucket, opts)
 	}
-	return migrate.Open(ctx, from, migrate.Options{})
+	return migrate.Open(ctx, from, opts)
 }
 
 func lines(items []migrate.Item) []string {

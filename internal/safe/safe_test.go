@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/moltworker/moltworker/internal/blob"
 	"github.com/moltworker/moltworker/internal/blob/faulttest"
 	"github.com/moltworker/moltworker/internal/blob/mem"
+	"github.com/moltworker/moltworker/internal/migrate"
 )
 
 // standIn is an agent as backup sees one: a home, and a lock on it.
@@ -512,6 +514,31 @@ func TestInAndOut(t *testing.T) {
 	}
 	if _, err := w.Import(t.Context(), "again", archive, quiet); err != nil || !strings.Contains(w.agents["again"].read(".openclaw/openclaw.json"), "telegram") {
 		t.Errorf("what was exported cannot be imported: %v", err)
+	}
+	keys, err := w.Keys(t.Context())
+	ours := slices.IndexFunc(keys, func(k admin.BackupKey) bool { return k.Ours })
+	if err != nil || ours < 0 {
+		t.Fatal(keys, err)
+	}
+	stranger, err := backup.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := stranger.Recipient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for recipient, opens := range map[string]bool{keys[ours].Recipient: true, to.Text(): false} {
+		file.Reset()
+		if err := w.Export(t.Context(), "mine", "", recipient, &file); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(archive, file.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Import(t.Context(), fmt.Sprintf("sealed-%t", opens), archive, quiet); (err == nil) != opens || !opens && !errors.Is(err, migrate.ErrLocked) {
+			t.Errorf("encrypted to %s: %v", recipient, err)
+		}
 	}
 	if _, err := w.Import(t.Context(), "no", "r2:", quiet); err == nil {
 		t.Error("a bucket that is not set up was read")
