@@ -26,6 +26,9 @@ const (
 	ReadAudit    Scope = "audit:read"
 	ReadMetrics  Scope = "metrics:read"
 	ReadDebug    Scope = "debug:read"
+	UseModels    Scope = "models:use"  // call models by the AI gateway, from outside
+	ReadModels   Scope = "models:read" // calls, costs, budgets
+	WriteModels  Scope = "models:write"
 
 	// Accounts is for people alone.
 	Accounts Scope = "accounts"
@@ -33,7 +36,8 @@ const (
 
 // Scopes are those a service token can have, beside "*" and "AREA:*".
 var Scopes = []Scope{UseAgents, ReadAgents, WriteAgents, ExecAgents, ReadDevices, WriteDevices,
-	ReadSecrets, WriteSecrets, ReadStorage, WriteStorage, ReadAudit, ReadMetrics, ReadDebug}
+	ReadSecrets, WriteSecrets, ReadStorage, WriteStorage, ReadAudit, ReadMetrics, ReadDebug,
+	UseModels, ReadModels, WriteModels}
 
 // covers says whether having s is enough for want.
 func (s Scope) covers(want Scope) bool {

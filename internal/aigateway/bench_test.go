@@ -121,14 +121,14 @@ func BenchmarkTurn(b *testing.B) { benchCalls(b, "", benchBody(46_000)) }
 // BenchmarkStream: a stream of 200 deltas, each flushed.
 func BenchmarkStream(b *testing.B) { benchCalls(b, "?stream", benchBody(40)) }
 
-func BenchmarkPeekModel(b *testing.B) {
+func BenchmarkReadAsk(b *testing.B) {
 	first := []byte(benchBody(46_000))
 	last := []byte(strings.Replace(string(first), `"model":"m",`, "", 1))
 	last = append(last[:len(last)-1], `,"model":"m"}`...)
 	for name, doc := range map[string][]byte{"first": first, "last": last} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				if peekModel(doc) != "m" {
+				if readAsk(doc).model != "m" {
 					b.Fatal("not found")
 				}
 			}

@@ -23,6 +23,7 @@ type call struct {
 
 	form  *form
 	ep    endpoint
+	ask   ask
 	up    upstream
 	watch *watch
 	begun bool   // the answer's header is on its way: errors can no longer be answers
@@ -61,7 +62,8 @@ func (c *call) serve() (err error) {
 		return c.because(err)
 	}
 	defer b.release()
-	c.rec.in, c.rec.model = int64(len(b.bytes())), peekModel(b.bytes())
+	c.ask = readAsk(b.bytes())
+	c.rec.in, c.rec.model = int64(len(b.bytes())), c.ask.model
 
 	if c.up, err = c.g.resolve(c.ep.provider); err != nil {
 		return err

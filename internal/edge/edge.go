@@ -60,6 +60,9 @@ type Options struct {
 	// the caller and the place of a request in its context (access.From,
 	// access.At). Without it these paths find nothing.
 	Plane http.Handler
+	// Models serves the AI gateway's paths from outside, /ai/ and /v1/. It finds the
+	// caller in the request's context. Without it these paths find nothing.
+	Models http.Handler
 	// Debug says that /debug/ is there, for those who are signed in.
 	Debug bool
 	// Enter exchanges a ticket that the plane gave somebody who is signed in there

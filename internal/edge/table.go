@@ -23,6 +23,7 @@ const (
 	anybody  guard = iota // it tells nothing, or asks for credentials itself
 	agents                // somebody who may use the agent of this host
 	scrapers              // a service that may, or a program on this very machine
+	callers               // a program with a token for the AI gateway
 	signedIn              // somebody known to the control plane; what they may do there it decides
 )
 
@@ -45,6 +46,8 @@ var table = []rule{
 	{"/_admin/", signedIn, true, (*Edge).toControl},
 	{"/api/admin/", signedIn, true, (*Edge).toControl},
 	{debugPath, signedIn, true, (*Edge).toControl},
+	{"/ai/", callers, true, (*Edge).toModels},
+	{"/v1/", callers, true, (*Edge).toModels},
 	{"/metrics", scrapers, true, (*Edge).toControl},
 }
 
@@ -74,6 +77,10 @@ func (e *Edge) serveRule(w http.ResponseWriter, r *http.Request, v visit, to rul
 	case anybody:
 	case agents:
 		if !e.letIn(w, r, &v) {
+			return
+		}
+	case callers:
+		if !e.letCall(w, r, &v) {
 			return
 		}
 	case scrapers:

@@ -6,39 +6,62 @@ import (
 	"strconv"
 )
 
+// Enough JSON to find one's way in a request body without decoding it: what is
+// looked for is small and near the edges, what lies between may be megabytes.
+
 // maxModelName bounds the model name that is logged.
 const maxModelName = 128
 
-// maxDepth bounds the nesting peekModel follows.
+// maxDepth bounds the nesting that is followed.
 const maxDepth = 1000
 
-// peekModel finds the top-level "model" of a JSON request without decoding the
-// rest; usually it is the first key and a few bytes are looked at. What it
-// cannot read it calls "": the upstream judges the body, not the gateway.
-func peekModel(doc []byte) string {
+// eachMember calls f with each key (quotes included) and value of the JSON object
+// that doc begins with, in order, until f returns false. Values are not checked
+// beyond where they end; at what cannot be read it stops.
+func eachMember(doc []byte, f func(key, value []byte) bool) {
 	p := skipSpace(doc)
 	if len(p) == 0 || p[0] != '{' {
-		return ""
+		return
 	}
 	p = skipSpace(p[1:])
 	for len(p) > 0 && p[0] == '"' {
 		key, rest, ok := cutString(p)
 		if rest = skipSpace(rest); !ok || len(rest) == 0 || rest[0] != ':' {
-			return ""
+			return
 		}
-		rest = skipSpace(rest[1:])
-		if string(key) == `"model"` {
-			return modelName(rest)
+		value := skipSpace(rest[1:])
+		rest, ok = skipValue(value)
+		if !ok {
+			return
 		}
-		if p, ok = skipValue(rest); !ok {
-			return ""
+		if !f(key, value[:len(value)-len(rest)]) {
+			return
 		}
-		if p = skipSpace(p); len(p) == 0 || p[0] != ',' {
-			return ""
+		if p = skipSpace(rest); len(p) == 0 || p[0] != ',' {
+			return
 		}
 		p = skipSpace(p[1:])
 	}
-	return ""
+}
+
+// eachElement calls f with each element of the JSON array that doc begins with, in
+// order, until f returns false; as eachMember does.
+func eachElement(doc []byte, f func(value []byte) bool) {
+	p := skipSpace(doc)
+	if len(p) == 0 || p[0] != '[' {
+		return
+	}
+	p = skipSpace(p[1:])
+	for len(p) > 0 && p[0] != ']' {
+		rest, ok := skipValue(p)
+		if !ok || !f(p[:len(p)-len(rest)]) {
+			return
+		}
+		if p = skipSpace(rest); len(p) == 0 || p[0] != ',' {
+			return
+		}
+		p = skipSpace(p[1:])
+	}
 }
 
 func modelName(p []byte) string {
