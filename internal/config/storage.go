@@ -135,6 +135,15 @@ func (c *Config) R2Place() string {
 	return fmt.Sprintf("https://%s.r2.cloudflarestorage.com", c.CFAccount)
 }
 
+// R2Region is the region of the R2 bucket: R2 has one for all, other services that
+// R2_ENDPOINT may name have theirs.
+func (c *Config) R2Region() string {
+	if c.R2Endpoint == "" || strings.HasSuffix(c.R2Endpoint, ".r2.cloudflarestorage.com") {
+		return "auto"
+	}
+	return c.Backup.Region
+}
+
 func (c *Config) backupChosen() bool {
 	_, chosen := c.given["MOLTWORKER_BACKUP"]
 	return chosen
@@ -150,7 +159,7 @@ func (c Config) BackupPlace(lookup func(name string) (string, bool)) Backup {
 	}
 	b := c.Backup
 	if access := get("R2_ACCESS_KEY_ID"); !c.backupChosen() && access.IsSet() && c.R2Place() != "" {
-		return Backup{Bucket: c.R2Bucket, Prefix: "moltworker", Region: "auto", PathStyle: true,
+		return Backup{Bucket: c.R2Bucket, Prefix: "moltworker", Region: c.R2Region(), PathStyle: true,
 			Endpoint: c.R2Place(), Access: access, Secret: get("R2_SECRET_ACCESS_KEY")}
 	}
 	if b.Bucket == "" {

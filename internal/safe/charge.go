@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,7 @@ type charge struct {
 	watched atomic.Pointer[watch.Watcher]
 
 	restoring sync.Mutex // held while its home is replaced
+	gate      gate       // shut while its lost home is put back
 
 	// Of Safe's mu.
 	drill    *admin.Drill
@@ -171,7 +173,29 @@ func (c *charge) Snapshot(ctx context.Context, src backup.Source, opts backup.Sn
 	case <-ctx.Done():
 		return backup.Version{}, backup.Stats{}, context.Cause(ctx)
 	}
+	ctx, done, err := c.gate.pass(ctx)
+	if err != nil {
+		return backup.Version{}, backup.Stats{}, err
+	}
+	defer done()
+	if err := c.refuseNothing(ctx, src.Dir); err != nil {
+		return backup.Version{}, backup.Stats{}, err
+	}
 	return c.vault.Load().Snapshot(ctx, src, opts)
+}
+
+// refuseNothing keeps an empty home from becoming the newest version of an agent
+// that has others: it is about to be put back, or somebody took it away.
+func (c *charge) refuseNothing(ctx context.Context, home string) error {
+	entries, err := os.ReadDir(home)
+	if err != nil && !errors.Is(err, os.ErrNotExist) || len(entries) > 0 {
+		return nil // what is wrong with it the vault will say
+	}
+	all, err := c.Versions(ctx)
+	if err != nil || len(all) == 0 || all[0].Files == 0 && all[0].Damaged == "" {
+		return err
+	}
+	return remedy.With(errors.New("the agent's home is empty, and that is not saved over its versions"), "restart the agent, which puts its newest version back")
 }
 
 // Versions lists the agent's versions, newest first.

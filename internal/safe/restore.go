@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/moltworker/moltworker/internal/admin"
 	"github.com/moltworker/moltworker/internal/backup"
@@ -131,16 +132,14 @@ func (s *Safe) instead(ctx context.Context, c *charge, restored *admin.Restored,
 // Prepare puts an agent's newest version into its empty home, when it has one; the
 // host that does so is the one that writes from then on. See agent.Options.
 func (s *Safe) Prepare(ctx context.Context, name, home string, tell func(string)) error {
-	repo, err := s.opening(ctx)
-	if err != nil {
-		return err
+	s.mu.Lock()
+	c, attached := s.charges[name]
+	s.mu.Unlock()
+	if attached {
+		defer c.gate.close()()
 	}
-	vault := s.vault(repo, name)
-	id, err := resolve(ctx, vault, Latest)
-	if errors.Is(err, backup.ErrNoVersion) {
-		return nil
-	}
-	if err != nil {
+	vault, id, err := s.lookBack(ctx, name)
+	if err != nil || id == "" {
 		return err
 	}
 	report, err := vault.Restore(ctx, id, home, backup.RestoreOptions{Progress: telling(func(p string) { tell(": " + p) })})
@@ -153,6 +152,28 @@ func (s *Safe) Prepare(ctx context.Context, name, home string, tell func(string)
 	s.opts.Log.Warn("an agent without a home got its newest version", "agent", name, "version", id, "from", report.Version.Time, "files", report.Files)
 	return nil
 }
+
+// lookBack finds an agent's newest version, "" when it has none. How long that may
+// take is bounded, so that an agent without a past is not kept from its start by a
+// store that is away; how long the restore takes is not.
+func (s *Safe) lookBack(ctx context.Context, name string) (vault *backup.Vault, id string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, lookBackTime, errors.New("the store does not answer"))
+	defer cancel()
+	repo, err := s.opening(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	vault = s.vault(repo, name)
+	id, err = resolve(ctx, vault, Latest)
+	if errors.Is(err, backup.ErrNoVersion) {
+		return vault, "", nil
+	}
+	return vault, id, err
+}
+
+// lookBackTime is how long an agent with an empty home waits for the store to say
+// whether it has an earlier state.
+const lookBackTime = time.Minute
 
 // scratch is a new directory of ours that nobody else uses.
 func (s *Safe) scratch(name string) (string, error) {

@@ -50,8 +50,14 @@ func (a *standIn) Runs(ctx context.Context) <-chan bool {
 	return runs
 }
 
-func (a *standIn) Hold(_ context.Context, do func() error) error {
-	a.mu.Lock()
+func (a *standIn) Hold(ctx context.Context, do func() error) error {
+	for !a.mu.TryLock() {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	defer a.mu.Unlock()
 	return do()
 }
@@ -389,6 +395,52 @@ func TestAnotherHost(t *testing.T) {
 	}
 	if err := fresh.Prepare(t.Context(), "nobody", filepath.Join(fresh.dir, "nobody"), quiet); err != nil {
 		t.Errorf("an agent that never was: %v", err)
+	}
+}
+
+// TestALostHomeIsNotWaitedFor: a version that is being made of a home waits for the
+// agent to hold still, and an agent on its way up for its home. The home comes
+// first, and an empty one is never saved over the versions that there are.
+func TestALostHomeIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t, mem.New())
+	a := w.attach("main")
+	a.write(t, "notes/a", "kept")
+	kept := w.now("main")
+	if err := os.RemoveAll(a.home); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Now(t.Context(), "main", "a test"); err == nil || !strings.Contains(err.Error(), "empty") {
+		t.Errorf("an empty home was saved: %v", err)
+	}
+	a.write(t, "notes/b", "x")
+	a.mu.Lock() // it is on its way up
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := w.Now(t.Context(), "main", "a test")
+		waiting <- err
+	}()
+	c, err := w.charge("main")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for begun := false; !begun; time.Sleep(time.Millisecond) {
+		c.gate.mu.Lock()
+		begun = c.gate.end != nil
+		c.gate.mu.Unlock()
+	}
+	if err := os.RemoveAll(a.home); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Prepare(t.Context(), "main", a.home, quiet); err != nil || a.read("notes/a") != "kept" {
+		t.Errorf("%v, notes/a is %q", err, a.read("notes/a"))
+	}
+	a.mu.Unlock()
+	if err := <-waiting; err != nil && !errors.Is(err, errGateShut) {
+		t.Errorf("the version that waited: %v", err)
+	}
+	versions, err := w.Versions(t.Context(), "main")
+	if err != nil || versions[len(versions)-1].ID != kept.ID {
+		t.Errorf("%v, %v", versions, err)
 	}
 }
 

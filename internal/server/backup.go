@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,9 +21,8 @@ import (
 	"github.com/moltworker/moltworker/internal/safe"
 )
 
-// lookBack bounds how long an agent with an empty home waits for the store to say
-// whether it has an earlier state.
-const lookBack = time.Minute
+// lastVersion bounds how long the last version of an agent that is removed may take.
+const lastVersion = time.Minute
 
 // place is where this moltworker keeps versions.
 func (s *server) place() config.Backup { return s.cfg.BackupPlace(s.secrets.lookup) }
@@ -117,8 +115,6 @@ func (s *server) prepare(name string) func(context.Context, string, func(string)
 		if s.safe == nil {
 			return nil
 		}
-		ctx, cancel := context.WithTimeoutCause(ctx, lookBack, errors.New("the store does not answer"))
-		defer cancel()
 		return s.safe.Prepare(ctx, name, home, tell)
 	}
 }
@@ -135,7 +131,7 @@ func (s *server) letGo(ctx context.Context, name string) {
 	if s.safe == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookBack)
+	ctx, cancel := context.WithTimeout(ctx, lastVersion)
 	defer cancel()
 	if _, err := s.safe.Now(ctx, name, "before its removal"); err != nil {
 		s.log.Warn("the agent's last changes are not in the backup", "agent", name, "err", err)
@@ -149,5 +145,5 @@ func (s *server) foreignBucket() (migrate.Bucket, error) {
 	if access == "" || s.cfg.R2Place() == "" {
 		return safe.NoBucket()
 	}
-	return migrate.NewR2(migrate.R2Options{Endpoint: s.cfg.R2Place(), Bucket: s.cfg.R2Bucket, AccessKey: access, SecretKey: s.secrets.value("R2_SECRET_ACCESS_KEY")})
+	return migrate.NewR2(migrate.R2Options{Endpoint: s.cfg.R2Place(), Region: s.cfg.R2Region(), Bucket: s.cfg.R2Bucket, AccessKey: access, SecretKey: s.secrets.value("R2_SECRET_ACCESS_KEY")})
 }
