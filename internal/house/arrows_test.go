@@ -32,6 +32,9 @@ var (
 		"internal/openclaw", "internal/openclaw/gateway", "internal/openclaw/runtime", "internal/aigateway", "internal/aigateway/demo", "internal/image")
 
 	// shelves are what a state is kept in.
+	// books are what is known of model calls when they are over.
+	books = with(tools, "internal/aigateway/usage", "internal/aigateway/price", "internal/aigateway/budget", "internal/aigateway/calllog")
+
 	shelves = []string{"internal/blob", "internal/backup", "internal/backup/safekeeper"}
 
 	doors = with(with(parts, shelves...), "internal/agent", "internal/edge", "internal/admin", "internal/admin/api", "internal/admin/client")
@@ -89,8 +92,19 @@ var rooms = map[string][]string{
 	"internal/openclaw/gateway":     ground,
 	"internal/openclaw/runtime":     ground,
 	"internal/openclaw/runtime/gen": {"internal/openclaw/runtime"},
-	"internal/aigateway":            with(ground, "internal/aigateway/demo"),
-	"internal/aigateway/demo":       nil,
+
+	// The AI gateway is made of rooms that know nothing of each other's business: what
+	// was used, what that costs, what may be spent, where a call goes, what is kept of it.
+	"internal/aigateway":                with(books, "internal/aigateway/demo", "internal/aigateway/limit", "internal/aigateway/provider"),
+	"internal/aigateway/demo":           nil,
+	"internal/aigateway/usage":          nil,
+	"internal/aigateway/price":          {"internal/aigateway/price/match", "internal/aigateway/usage"},
+	"internal/aigateway/price/match":    nil,
+	"internal/aigateway/price/generate": {"internal/aigateway/price/match"},
+	"internal/aigateway/budget":         with(tools, "internal/aigateway/price"),
+	"internal/aigateway/limit":          nil,
+	"internal/aigateway/provider":       {"internal/aigateway/usage"},
+	"internal/aigateway/calllog":        with(tools, "internal/aigateway/price", "internal/aigateway/usage"),
 
 	// Images know neither who sleeps nor what runs inside.
 	"internal/image": tools,
@@ -120,7 +134,7 @@ var rooms = map[string][]string{
 	// What keeps agents safe is asked by the control plane, and knows no agent's life.
 	"internal/safe": with(with(tools, shelves...), "internal/admin", "internal/backup/watch", "internal/migrate"),
 
-	"internal/server": with(with(doors, drivers...), "internal/safe", "internal/migrate", "internal/blob/dir", "internal/blob/pace", "internal/blob/retry", "internal/blob/s3",
+	"internal/server": with(with(with(doors, drivers...), books...), "internal/aigateway/provider", "internal/safe", "internal/migrate", "internal/blob/dir", "internal/blob/pace", "internal/blob/retry", "internal/blob/s3",
 		"internal/store", "internal/audit", "internal/access/accounts", "internal/access/allow", "internal/access/cfaccess",
 		"internal/access/oidc", "internal/admin/debug", "internal/admin/metrics", "internal/admin/web", "internal/page", "internal/signin"),
 
@@ -139,9 +153,9 @@ var foreign = map[string][]string{
 	"golang.org/x/time":                {"internal/blob/pace"},
 	"github.com/spf13/cobra":           {"cmd/moltworker"},
 	"github.com/prometheus":            {"internal/admin/metrics"},
-	"modernc.org/sqlite":               {"internal/store"},
+	"modernc.org/sqlite":               {"internal/store", "internal/aigateway/calllog"},
 	"github.com/hashicorp/yamux":       {"internal/guest/link"},
-	"github.com/klauspost/compress":    {"internal/image", "internal/backup", "internal/migrate"},
+	"github.com/klauspost/compress":    {"internal/image", "internal/backup", "internal/migrate", "internal/aigateway/calllog"},
 	"github.com/hashicorp/go-envparse": {"internal/config"},
 	"github.com/go-jose/go-jose":       {"internal/access/cfaccess", "internal/access/oidc"},
 	"github.com/coreos/go-oidc":        {"internal/access/oidc"},

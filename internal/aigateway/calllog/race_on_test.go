@@ -1,0 +1,5 @@
+//go:build race
+
+package calllog
+
+const manyRows = 5000 // the race detector makes SQLite slow
