@@ -165,19 +165,30 @@ func (c *charge) mode() string {
 	return "asleep"
 }
 
-// Snapshot makes a version in its turn: of a thousand agents not all at once.
+// Snapshot makes a version in its turn: of a thousand agents not all at once. One
+// that is ended because the home is put back is made of that home afterwards.
 func (c *charge) Snapshot(ctx context.Context, src backup.Source, opts backup.SnapshotOptions) (backup.Version, backup.Stats, error) {
+	for {
+		during, done, err := c.gate.pass(ctx)
+		if err != nil {
+			return backup.Version{}, backup.Stats{}, err
+		}
+		version, stats, err := c.snapshot(during, src, opts)
+		ended := errors.Is(context.Cause(during), errGateShut)
+		done()
+		if err == nil || !ended || ctx.Err() != nil {
+			return version, stats, err
+		}
+	}
+}
+
+func (c *charge) snapshot(ctx context.Context, src backup.Source, opts backup.SnapshotOptions) (backup.Version, backup.Stats, error) {
 	select {
 	case c.s.turns <- struct{}{}:
 		defer func() { <-c.s.turns }()
 	case <-ctx.Done():
 		return backup.Version{}, backup.Stats{}, context.Cause(ctx)
 	}
-	ctx, done, err := c.gate.pass(ctx)
-	if err != nil {
-		return backup.Version{}, backup.Stats{}, err
-	}
-	defer done()
 	if err := c.refuseNothing(ctx, src.Dir); err != nil {
 		return backup.Version{}, backup.Stats{}, err
 	}

@@ -435,7 +435,7 @@ func TestALostHomeIsNotWaitedFor(t *testing.T) {
 		t.Errorf("%v, notes/a is %q", err, a.read("notes/a"))
 	}
 	a.mu.Unlock()
-	if err := <-waiting; err != nil && !errors.Is(err, errGateShut) {
+	if err := <-waiting; err != nil {
 		t.Errorf("the version that waited: %v", err)
 	}
 	versions, err := w.Versions(t.Context(), "main")
