@@ -95,7 +95,7 @@ var rooms = map[string][]string{
 
 	// The AI gateway is made of rooms that know nothing of each other's business: what
 	// was used, what that costs, what may be spent, where a call goes, what is kept of it.
-	"internal/aigateway":                with(books, "internal/aigateway/demo", "internal/aigateway/limit", "internal/aigateway/provider"),
+	"internal/aigateway":                with(books, "internal/aigateway/cache", "internal/aigateway/demo", "internal/aigateway/guardrail", "internal/aigateway/limit", "internal/aigateway/provider"),
 	"internal/aigateway/demo":           nil,
 	"internal/aigateway/usage":          nil,
 	"internal/aigateway/price":          {"internal/aigateway/price/match", "internal/aigateway/usage"},
@@ -103,6 +103,8 @@ var rooms = map[string][]string{
 	"internal/aigateway/price/generate": {"internal/aigateway/price/match"},
 	"internal/aigateway/budget":         with(tools, "internal/aigateway/price"),
 	"internal/aigateway/limit":          nil,
+	"internal/aigateway/guardrail":      nil,
+	"internal/aigateway/cache":          with(tools, "internal/aigateway/usage"),
 	"internal/aigateway/provider":       {"internal/aigateway/usage"},
 	"internal/aigateway/calllog":        with(tools, "internal/aigateway/price", "internal/aigateway/usage"),
 
@@ -124,22 +126,22 @@ var rooms = map[string][]string{
 	"internal/agent": parts,
 
 	"internal/edge":          with(parts, "internal/agent"),
-	"internal/admin":         with(with(parts, shelves...), "internal/migrate", "internal/agent", "internal/store", "internal/audit"),
-	"internal/admin/api":     with(with(parts, shelves...), "internal/agent", "internal/audit", "internal/admin"),
-	"internal/admin/web":     with(with(parts, shelves...), "internal/agent", "internal/admin", "internal/audit", "internal/page"),
+	"internal/admin":         with(with(with(parts, shelves...), books...), "internal/migrate", "internal/agent", "internal/store", "internal/audit"),
+	"internal/admin/api":     with(with(with(parts, shelves...), books...), "internal/agent", "internal/audit", "internal/admin"),
+	"internal/admin/web":     with(with(with(parts, shelves...), books...), "internal/agent", "internal/admin", "internal/audit", "internal/page"),
 	"internal/admin/debug":   with(parts, "internal/agent", "internal/admin"),
 	"internal/admin/metrics": with(parts, "internal/agent", "internal/admin", "internal/backup/safekeeper"),
-	"internal/admin/client":  with(with(parts, shelves...), "internal/agent", "internal/admin", "internal/admin/api", "internal/audit", "internal/access/accounts"),
+	"internal/admin/client":  with(with(with(parts, shelves...), books...), "internal/agent", "internal/admin", "internal/admin/api", "internal/audit", "internal/access/accounts"),
 
 	// What keeps agents safe is asked by the control plane, and knows no agent's life.
 	"internal/safe": with(with(tools, shelves...), "internal/admin", "internal/backup/watch", "internal/migrate"),
 
-	"internal/server": with(with(with(doors, drivers...), books...), "internal/aigateway/provider", "internal/safe", "internal/migrate", "internal/blob/dir", "internal/blob/pace", "internal/blob/retry", "internal/blob/s3",
+	"internal/server": with(with(with(doors, drivers...), books...), "internal/aigateway/cache", "internal/aigateway/guardrail", "internal/aigateway/provider", "internal/safe", "internal/migrate", "internal/blob/dir", "internal/blob/pace", "internal/blob/retry", "internal/blob/s3",
 		"internal/store", "internal/audit", "internal/access/accounts", "internal/access/allow", "internal/access/cfaccess",
 		"internal/access/oidc", "internal/admin/debug", "internal/admin/metrics", "internal/admin/web", "internal/page", "internal/signin"),
 
 	// The door also tells the roles of the one binary apart.
-	"cmd/moltworker": with(doors, "internal/server", "internal/access/accounts", "internal/store", "internal/audit", "internal/guest/pid1", "internal/sandbox/gvisor", "internal/sandbox/process"),
+	"cmd/moltworker": with(with(doors, books...), "internal/server", "internal/access/accounts", "internal/store", "internal/audit", "internal/guest/pid1", "internal/sandbox/gvisor", "internal/sandbox/process"),
 }
 
 // foreign names modules that only some rooms may import: what is large, or one

@@ -1,0 +1,214 @@
+package guardrail
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+)
+
+const (
+	maxFindings = 64 // that are told; beyond, they are acted on and counted
+	maxPooled   = 1 << 20
+	maxKind     = 40 // bytes
+)
+
+// Report is what was found in a body.
+type Report struct {
+	Findings []Finding // the first, in order of their places
+	Total    int       // how many there were
+	Blocked  bool      // the call must be refused
+	Body     []byte    // with what is to be blotted out replaced; nil when nothing is
+}
+
+// Reason says why the call is refused, for whoever made it; "" when it is not.
+func (r *Report) Reason() string {
+	for _, f := range r.Findings {
+		if f.Action != Block {
+			continue
+		}
+		if f.Check == models {
+			return "this agent may not use the model that it asked for"
+		}
+		return fmt.Sprintf("the %s holds what must not pass: %s at %s", f.Direction, f.Kind, f.Path)
+	}
+	if r.Blocked {
+		return "it holds what must not pass"
+	}
+	return ""
+}
+
+var textsPool = sync.Pool{New: func() any { return new(texts) }}
+
+func (t *texts) release() {
+	if cap(t.joined) > maxPooled || cap(t.pieces)*32 > maxPooled {
+		return
+	}
+	t.src = nil
+	textsPool.Put(t)
+}
+
+// spot is a match in its place.
+type spot struct {
+	from, to int // in the body
+	finding  Finding
+}
+
+func sortSpots(spots []spot) {
+	slices.SortStableFunc(spots, func(a, b spot) int { return cmp.Compare(a.from, b.from) })
+}
+
+// Examine looks at a whole request or answer. A body that is not JSON is one text;
+// in it nothing can be replaced safely, so there Redact becomes Block.
+func (r *Rules) Examine(s Subject, body []byte) Report {
+	if !r.looksAt(s.Direction) {
+		return Report{}
+	}
+	t := textsPool.Get().(*texts)
+	defer t.release()
+	var report Report
+	var spots []spot
+	t.read(body)
+	if s.Direction == Request {
+		spots = r.modelSpots(t, s)
+	}
+	spots = append(spots, r.find(t, s)...)
+	report.Total = len(spots)
+	sortSpots(spots)
+	for i := range spots {
+		f := &spots[i].finding
+		if f.Action == Redact && !t.json {
+			f.Action = Block
+		}
+		report.Blocked = report.Blocked || f.Action == Block
+	}
+	if !report.Blocked {
+		report.Body = blot(body, spots)
+	}
+	report.Findings = tell(t, spots)
+	return report
+}
+
+// tell makes findings of spots: those that block first of all if there are too many.
+func tell(t *texts, spots []spot) []Finding {
+	if len(spots) == 0 {
+		return nil
+	}
+	if len(spots) > maxFindings {
+		slices.SortStableFunc(spots, func(a, b spot) int { return cmp.Compare(severity(b), severity(a)) })
+		spots = spots[:maxFindings]
+		sortSpots(spots)
+	}
+	where := paths(t, spots)
+	all := make([]Finding, len(spots))
+	for i, s := range spots {
+		all[i] = s.finding
+		if all[i].Path == "" {
+			all[i].Path = where[i]
+		}
+	}
+	return all
+}
+
+func severity(s spot) int { return slices.Index([]Action{Flag, Redact, Block}, s.finding.Action) }
+
+// modelSpots finds models that the agent may not use.
+func (r *Rules) modelSpots(t *texts, s Subject) (spots []spot) {
+	refused := Finding{Check: models, Kind: "model_not_allowed", Action: Block, Direction: Request}
+	for _, n := range t.names {
+		p := t.pieces[n]
+		if !r.AllowsModel(string(t.joined[p.at:t.end(n)])) {
+			spots = append(spots, spot{p.raw, p.raw + p.size, refused})
+		}
+	}
+	if s.Model != "" && len(spots) == 0 && !r.AllowsModel(s.Model) {
+		refused.Path = "$" // it may be named in the address
+		spots = append(spots, spot{finding: refused})
+	}
+	return spots
+}
+
+// end is where a piece ends in the joined texts.
+func (t *texts) end(n int) int {
+	if n+1 < len(t.pieces) {
+		return t.pieces[n+1].at - 1
+	}
+	return len(t.joined) - 1
+}
+
+// find runs each check that a rule asks for, once.
+func (r *Rules) find(t *texts, s Subject) (spots []spot) {
+	for i, rule := range r.rules {
+		if !rule.Direction.of(s.Direction) || slices.ContainsFunc(r.rules[:i], func(c compiled) bool { return c.Check == rule.Check && c.Direction.of(s.Direction) }) {
+			continue
+		}
+		rule.check.Find(s, t.joined, func(m Match) {
+			if sp, ok := r.place(t, s, rule.Check, m); ok {
+				spots = append(spots, sp)
+			}
+		})
+	}
+	return spots
+}
+
+// place finds where a match is, and what is to be done about it. False for what no
+// rule is about, and for what a check must not report.
+func (r *Rules) place(t *texts, s Subject, check string, m Match) (spot, bool) {
+	n := sort.Search(len(t.pieces), func(i int) bool { return t.pieces[i].at > m.From }) - 1
+	if n < 0 || m.From >= m.To || m.To > t.end(n) {
+		return spot{}, false
+	}
+	p := &t.pieces[n]
+	f := Finding{Check: check, Kind: safeKind(m.Kind), Direction: s.Direction, Hash: r.guard.hash(t.joined[m.From:m.To])}
+	if p.tool && s.Direction == Request {
+		f.Direction = ToolResult
+	}
+	if check == Injection {
+		f.Hash = ""
+	}
+	for _, rule := range r.rules {
+		if rule.Check == check && (rule.Direction == s.Direction || rule.Direction == f.Direction) && stricter(rule.Action, f.Action) {
+			f.Action = rule.Action
+		}
+	}
+	from, to := t.raw(p, m.From, m.To)
+	return spot{from, to, f}, f.Action != ""
+}
+
+func stricter(a, b Action) bool {
+	order := []Action{"", Flag, Redact, Block}
+	return slices.Index(order, a) > slices.Index(order, b)
+}
+
+// safeKind keeps a kind fit to stand in a JSON string as it is.
+func safeKind(kind string) string {
+	return strings.Map(func(c rune) rune {
+		if 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' {
+			return c
+		}
+		return '_'
+	}, kind[:min(len(kind), maxKind)])
+}
+
+// blot replaces what is to be blotted out; every other byte stays. Spots that overlap
+// become one. It returns nil when there are none.
+func blot(body []byte, spots []spot) []byte {
+	var out []byte
+	done, changed := 0, false
+	for _, s := range spots {
+		if s.finding.Action != Redact {
+			continue
+		}
+		changed = true
+		if s.from >= done {
+			out = append(append(out, body[done:s.from]...), "[redacted:"+s.finding.Kind+"]"...)
+		}
+		done = max(done, s.to)
+	}
+	if !changed {
+		return nil
+	}
+	return append(out, body[done:]...)
+}
