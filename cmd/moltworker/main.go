@@ -66,6 +66,7 @@ func rootCommand(opts *globalOptions) *cobra.Command {
 	root.AddCommand(
 		upCommand(opts),
 		agentCommand(opts),
+		aiCommand(opts),
 		backupCommand(opts),
 		deviceCommand(opts),
 		tokenCommand(opts),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/moltworker/moltworker/internal/access"
 	"github.com/moltworker/moltworker/internal/agent"
+	"github.com/moltworker/moltworker/internal/aigateway/calllog"
 	"github.com/moltworker/moltworker/internal/config"
 	"github.com/moltworker/moltworker/internal/remedy"
 	"github.com/moltworker/moltworker/internal/secret"
@@ -53,7 +54,7 @@ func AsError(err error) *Error {
 		e.Status, e.Kind = http.StatusConflict, "taken"
 	case errors.Is(err, secret.ErrNotFound), errors.Is(err, agent.ErrNoAgent):
 		e.Status, e.Kind = http.StatusNotFound, "not_found"
-	case errors.Is(err, secret.ErrInvalid), errors.Is(err, config.ErrInvalid):
+	case errors.Is(err, secret.ErrInvalid), errors.Is(err, config.ErrInvalid), errors.Is(err, calllog.ErrFilter):
 		e.Status, e.Kind = http.StatusBadRequest, "invalid"
 	default:
 		asBackupError(e, err)

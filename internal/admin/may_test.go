@@ -35,12 +35,19 @@ var needs = map[string]access.Scope{
 	"BackupUnlock": access.WriteStorage, "BackupAddKey": access.WriteStorage, "BackupNewKey": access.WriteStorage, "BackupRemoveKey": access.WriteStorage,
 	"BackupContents": access.ReadStorage, "BackupFile": access.ReadStorage, "BackupDiff": access.ReadStorage, "BackupExport": access.ReadStorage,
 	"BackupRestore": access.WriteStorage, "Import": access.WriteStorage,
+	"Measures":   access.ReadMetrics,
+	"ModelUsage": access.ReadModels, "ModelTotals": access.ReadModels, "ModelSeries": access.ReadModels, "ModelTop": access.ReadModels, "WatchModels": access.ReadModels,
+	"ModelCalls": access.ReadModels, "ModelCall": access.ReadModels, "ModelPayload": access.ReadModels, "ExportModelCalls": access.ReadModels,
+	"ModelBudgets": access.ReadModels, "ModelStatement": access.ReadModels, "ModelPrices": access.ReadModels,
+	"RateModelCall": access.WriteModels, "SetBudget": access.WriteModels, "RemoveBudget": access.WriteModels, "AddCredit": access.WriteModels,
+	"StopModels": access.WriteModels, "ResumeModels": access.WriteModels, "SetHeartbeats": access.WriteModels,
 }
 
 // also says which further scope an operation takes.
 var also = map[string]access.Scope{
 	"BackupContents": access.ExecAgents, "BackupFile": access.ExecAgents, "BackupDiff": access.ExecAgents, "BackupExport": access.ExecAgents,
 	"BackupRestore": access.WriteAgents, "Import": access.WriteAgents,
+	"ModelPayload": access.ExecAgents,
 }
 
 // personal marks what no service may, whatever its scopes, and people may.
@@ -49,7 +56,10 @@ const personal access.Scope = "people alone"
 // Every operation refuses every caller who has not exactly its scope, before it
 // looks at anything else: what it is given here is of no sense.
 func TestEveryOperationAsksWhoCalls(t *testing.T) {
-	w := admintest.New(t, func(o *admin.Options) { o.Backups = admintest.NewBackups(time.Now, "main") })
+	w := admintest.New(t, func(o *admin.Options) {
+		o.Backups = admintest.NewBackups(time.Now, "main")
+		o.Models = admintest.NewModels(t, time.Now)
+	})
 	w.Main.Become(agent.StateAwake)
 	plane := reflect.ValueOf(w.Plane)
 	tried := map[string]bool{}

@@ -12,9 +12,10 @@ type Measures struct {
 	Version Version
 	Agents  []AgentInfo
 	Backup  BackupOverview
+	Models  *ModelMeasures // nil where calls are not recorded
 }
 
-// Measures says how everything is. It reads no store and wakes no agent.
+// Measures says how everything is. It reads no store of backups and wakes no agent.
 func (p *Plane) Measures(ctx context.Context) (Measures, error) {
 	if err := p.may(ctx, access.ReadMetrics); err != nil {
 		return Measures{}, err
@@ -23,5 +24,10 @@ func (p *Plane) Measures(ctx context.Context) (Measures, error) {
 	for _, ag := range p.opts.Agents.All() {
 		m.Agents = append(m.Agents, describe(ctx, ag))
 	}
-	return m, nil
+	if p.opts.Models == nil {
+		return m, nil
+	}
+	var err error
+	m.Models, err = p.opts.Models.measures(ctx)
+	return m, err
 }

@@ -37,6 +37,10 @@ type Options struct {
 	// Backups keeps versions of agents. Optional: without it, backup is off.
 	Backups Backups
 
+	// Models are the records of model calls. Optional: without them there is nothing to
+	// see of calls.
+	Models *Models
+
 	// Create makes a new agent and says where to open it.
 	Create func(ctx context.Context, name string) (link string, err error)
 	// Remove stops an agent and sets what it has on disk aside, in the directory

@@ -129,6 +129,7 @@ var nav = []Entry{
 	{"logs", "Logs", "/_admin/logs", "l"},
 	{"gateway", "Gateway", "/_admin/gateway", "w"},
 	{"secrets", "Secrets", "/_admin/secrets", "s"},
+	{"models", "Models", "/_admin/models", "m"},
 	{"storage", "Storage", "/_admin/storage", "b"},
 	{"audit", "Audit", "/_admin/audit", "u"},
 }

@@ -47,7 +47,7 @@ type route struct {
 }
 
 func (a *routes) list() []route {
-	return []route{
+	return append(a.modelRoutes(), []route{
 		{"GET /api/status", a.status},
 		{"GET /api/admin/openapi.json", a.document},
 
@@ -104,7 +104,7 @@ func (a *routes) list() []route {
 		{"GET /api/admin/audit", a.audit},
 		{"GET /api/admin/audit/verify", a.verifyAudit},
 		{"GET /api/admin/audit/export", a.exportAudit},
-	}
+	}...)
 }
 
 func (a *routes) handler() http.Handler {

@@ -16,6 +16,8 @@ import (
 	"github.com/moltworker/moltworker/internal/admin"
 	"github.com/moltworker/moltworker/internal/admin/admintest"
 	"github.com/moltworker/moltworker/internal/agent"
+	"github.com/moltworker/moltworker/internal/aigateway/budget"
+	"github.com/moltworker/moltworker/internal/aigateway/price"
 	"github.com/moltworker/moltworker/internal/audit"
 	"github.com/moltworker/moltworker/internal/backup"
 	"github.com/moltworker/moltworker/internal/signin"
@@ -97,7 +99,8 @@ func (doc openAPI) check(s *schema, v any, at string) []string {
 		kinds = []any{kind}
 	}
 	var problems []string
-	if kind := kindOf(v); !slices.Contains(kinds, any(kind)) {
+	// A whole number is a number too.
+	if kind := kindOf(v); !slices.Contains(kinds, any(kind)) && !(kind == "integer" && slices.Contains(kinds, any("number"))) {
 		return []string{fmt.Sprintf("%s: %v is %s, not %v", at, v, kind, s.Type)}
 	}
 	switch v := v.(type) {
@@ -157,7 +160,9 @@ type story struct {
 // The answers that the control plane gives are as described, every one of them.
 func TestAnswersAreAsDescribed(t *testing.T) {
 	kept := filled()
-	doc, w := readDocument(t), admintest.New(t, func(o *admin.Options) { o.Backups = kept })
+	doc, w := readDocument(t), admintest.New(t, func(o *admin.Options) {
+		o.Backups, o.Models = kept, admintest.FilledModels(t, time.Now(), func(s string) string { return s })
+	})
 	w.Conf["OPENAI_API_KEY"] = "environment"
 	w.Main.Become(agent.StateAwake)
 	for i := range 6 {
@@ -169,7 +174,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}
 	handler := Owner(Handler(w.Plane, w.Options.Log))
 	tried := map[string]bool{}
-	for _, story := range append(backupStories, []story{
+	for _, story := range append(append(backupStories, modelStories(t, w)...), []story{
 		{"GET /api/status", "/api/status", "", 200},
 		{"GET /api/admin/openapi.json", "/api/admin/openapi.json", "", 200},
 		{"GET /api/admin/agents", "/api/admin/agents", "", 200},
@@ -268,6 +273,11 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 		"PruneReport": backup.PruneReport{}, "Drill": admin.Drill{}, "BackupEntry": Entry{}, "BackupContents": Contents{}, "BackupChange": Change{},
 		"BackupChanges": Changes{}, "StatePart": admin.StatePart{}, "RestoreChange": backup.Change{}, "Restored": admin.Restored{}, "BackupKey": admin.BackupKey{},
 		"BackupKeys": Keys{}, "NewBackupKey": NewKey{}, "Imported": admin.Imported{},
+		"ModelSums": admin.ModelSums{}, "ModelTokens": admin.ModelTokens{}, "ModelPoint": admin.ModelPoint{}, "ModelRank": admin.ModelRank{}, "ModelSeries": Series{},
+		"ModelTop": Top{}, "ModelForecast": admin.ModelForecast{}, "ModelLog": admin.ModelLog{}, "ModelUsage": admin.ModelUsage{}, "ModelCall": admin.ModelCall{},
+		"ModelFeedback": admin.ModelFeedback{}, "ModelCalls": admin.ModelCalls{}, "ModelPayload": admin.ModelPayload{}, "ModelPrice": admin.ModelPrice{},
+		"ModelPriceTier": admin.ModelPriceTier{}, "ModelPrices": admin.ModelPrices{}, "PriceSource": price.Source{}, "BudgetRule": budget.Rule{}, "BudgetMatch": budget.Match{},
+		"BudgetState": admin.BudgetState{}, "BudgetStop": budget.Stop{}, "BudgetGrant": budget.Grant{}, "Heartbeats": budget.Heartbeats{}, "ModelBudgets": admin.ModelBudgets{},
 		"Person": accounts.Person{}, "Invitation": accounts.Invitation{}, "ServiceToken": accounts.ServiceToken{}, "CreatedToken": accounts.CreatedToken{},
 	} {
 		described := doc.Components.Schemas[name]

@@ -60,4 +60,5 @@ func (p picture) Collect(out chan<- prometheus.Metric) {
 		ofAgent(s, a)
 	}
 	ofBackup(s, p.Backup)
+	ofModels(s, p.Models)
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"html/template"
 	"net/http"
 
 	"github.com/moltworker/moltworker/internal/access"
@@ -27,10 +28,10 @@ type auditView struct {
 	Entries []audit.Entry
 	Filter  audit.Filter
 	Agents  []string
-	Older   string // query of the next page, "" at the end
-	Newest  string // query without paging
-	First   bool   // the newest are shown
-	Here    string // query of this page
+	Older   template.URL // query of the next page, "" at the end
+	Newest  template.URL // query without paging
+	First   bool         // the newest are shown
+	Here    template.URL // query of this page
 }
 
 // mayAudit refuses callers who may not read the log, which itself does not ask.
@@ -81,13 +82,13 @@ func (s *site) viewAudit(r *http.Request) (*auditView, error) {
 		v.Agents = c.Agents
 	}
 	f.Limit = 0
-	v.Here = f.Query().Encode()
+	v.Here = template.URL(f.Query().Encode()) // which has nothing in it but what is escaped
 	older, newest := f, f
 	newest.Before = 0
-	v.Newest = newest.Query().Encode()
+	v.Newest = template.URL(newest.Query().Encode())
 	if n := len(v.Entries); n > 0 && v.Entries[n-1].Seq > 1 && n == auditPage {
 		older.Before = v.Entries[n-1].Seq
-		v.Older = older.Query().Encode()
+		v.Older = template.URL(older.Query().Encode())
 	}
 	return v, nil
 }

@@ -49,8 +49,8 @@ func (s *streams) enter(who string) (leave func(), ok bool) {
 	}, true
 }
 
-// events tells a page what happens, as server-sent events: "agents", "devices" and
-// "storage" when these may have changed, "log" with lines of an agent's log.
+// events tells a page what happens, as server-sent events: "agents", "devices",
+// "storage" and "models" when these may have changed, "log" with lines of an agent's log.
 func (s *site) events(w http.ResponseWriter, r *http.Request) error {
 	leave, ok := s.streams.enter(access.From(r.Context()).String())
 	if !ok {
@@ -108,6 +108,14 @@ func (s *site) feed(ctx context.Context, cancel func(), on, name string) (<-chan
 		go pour(ctx, cancel, changes, out, "storage")
 		go pour(ctx, cancel, s.work.watch(ctx), out, "storage")
 		return out, nil
+	case "models":
+		changes, err := s.plane.WatchModels(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out := make(chan event, 1)
+		go pour(ctx, cancel, seldom(ctx, changes), out, "models")
+		return out, nil
 	case "devices":
 		changes, err := s.plane.WatchDevices(ctx, name)
 		if err != nil {
@@ -149,6 +157,31 @@ func pour[T any](ctx context.Context, over func(), changes <-chan T, out chan<- 
 			return
 		}
 	}
+}
+
+// callsEvery is how often a page is told of model calls at most: they may come many a
+// second, and each time costs several queries.
+const callsEvery = 5 * time.Second
+
+// seldom passes changes on, with a pause after each.
+func seldom(ctx context.Context, changes <-chan struct{}) <-chan struct{} {
+	out := make(chan struct{})
+	go func() {
+		defer close(out)
+		for range changes {
+			select {
+			case out <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case <-time.After(callsEvery):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
 }
 
 func say(out chan<- event, name string) {

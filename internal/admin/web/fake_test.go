@@ -26,6 +26,7 @@ const testProof = "the proof"
 // fakePlane has what a test puts in, notes what is asked of it, and fails with
 // err where that is set.
 type fakePlane struct {
+	Models              // a real plane's, around records of a test
 	mu       sync.Mutex // guards what follows
 	agents   []admin.AgentInfo
 	list     admin.Devices
@@ -34,7 +35,8 @@ type fakePlane struct {
 	entries  []agent.LogEntry
 	asked    []string
 	err      error
-	hold     chan struct{} // actions wait for it
+	says     func(string) string // what others choose; nil: there is nothing
+	hold     chan struct{}       // actions wait for it
 	watchers []chan agent.Status
 	device   chan struct{}
 	lines    chan agent.LogEntry
@@ -188,6 +190,13 @@ type world struct {
 
 func serve(t *testing.T, plane *fakePlane) *world {
 	t.Helper()
+	if plane.Models == nil {
+		records := admintest.NewModels(t, func() time.Time { return testNow })
+		if plane.says != nil {
+			records = admintest.FilledModels(t, testNow, plane.says)
+		}
+		plane.Models = admintest.New(t, func(o *admin.Options) { o.Models, o.Now = records, func() time.Time { return testNow } }).Plane
+	}
 	trail := &fakeTrail{}
 	w := serveThe(t, plane, trail)
 	w.plane, w.trail = plane, trail
@@ -242,7 +251,7 @@ func full(says func(usual string) string) *fakePlane {
 	past := func(state agent.State, since, took time.Duration, why string) agent.Past {
 		return agent.Past{State: state, Since: ago(since), Took: took, Reason: says(why)}
 	}
-	f := &fakePlane{device: make(chan struct{}, 1), lines: make(chan agent.LogEntry, 10)}
+	f := &fakePlane{says: says, device: make(chan struct{}, 1), lines: make(chan agent.LogEntry, 10)}
 	f.agents = []admin.AgentInfo{
 		{Status: agent.Status{Agent: "main", State: agent.StateAwake, Reason: says("awake: a message since 12 s"), Since: ago(4 * time.Minute), Driver: "gvisor", Runtime: "2026.9.1", SleepsAt: ago(-6 * time.Minute), Next: &agent.Due{At: ago(-2 * time.Hour), Name: says("morning report")},
 			History: []agent.Past{past("booting", 72*time.Minute, 21*time.Second, "loading OpenClaw"), past("awake", 71*time.Minute, 19*time.Minute, "awake"), past("suspending", 52*time.Minute, 3*time.Second, "saving its memory"), past("asleep", 51*time.Minute, 46*time.Minute, "asleep, next cron 09:00:00"), past("waking", 5*time.Minute, 900*time.Millisecond, "waking: a message")}}, MemoryBytes: 412 << 20, CPU: 94 * time.Second},

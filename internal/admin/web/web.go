@@ -49,6 +49,7 @@ type Plane interface {
 	RotateToken(ctx context.Context, name string) (admin.Rotation, error)
 
 	Storage
+	Models
 }
 
 // Options are what the pages need beside the plane.
@@ -129,6 +130,13 @@ func (s *site) handler() http.Handler {
 	get("/_admin/storage/file", s.file)
 	get("/_admin/storage/diff", s.diff)
 	get("/_admin/storage/restore", s.askRestore)
+	get("/_admin/models", s.models)
+	get("/_admin/part/models", s.modelsPart)
+	get("/_admin/models/calls", s.modelCalls)
+	get("/_admin/part/calls", s.modelCallsPart)
+	get("/_admin/models/call", s.modelCall)
+	get("/_admin/models/export", s.exportCalls)
+	get("/_admin/models/statement", s.sendStatement)
 	get("/_admin/audit", s.audit)
 	get("/_admin/part/audit", s.auditPart)
 	get("/_admin/events", s.events)
@@ -152,6 +160,8 @@ func (s *site) handler() http.Handler {
 	post("/_admin/storage/keys/new", s.newKey)
 	post("/_admin/storage/keys/remove", s.removeKey)
 	post("/_admin/storage/{verb}", s.keep)
+	post("/_admin/models/rate", s.rateCall)
+	post("/_admin/models/{verb}", s.steerModels)
 	post("/_admin/audit/verify", s.verify)
 	mux.Handle("/_admin/", s.returning(func(http.ResponseWriter, *http.Request) error { return errNoPage }))
 	return mux
