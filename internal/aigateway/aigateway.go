@@ -19,33 +19,58 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/moltworker/moltworker/internal/aigateway/budget"
+	"github.com/moltworker/moltworker/internal/aigateway/cache"
+	"github.com/moltworker/moltworker/internal/aigateway/calllog"
 	"github.com/moltworker/moltworker/internal/aigateway/demo"
+	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
+	"github.com/moltworker/moltworker/internal/aigateway/price"
+	"github.com/moltworker/moltworker/internal/aigateway/provider"
 )
 
-// Options says where the gateway finds what it needs. Only Secrets is required.
+// Options says where the gateway finds what it needs. Only Settings is required.
 type Options struct {
-	// Secrets gives the current value of a named setting: ANTHROPIC_API_KEY,
-	// OPENAI_API_KEY, AI_GATEWAY_API_KEY, and the base URLs named in Upstreams.
-	// It is asked on every call, so a new value counts at once, and must be
-	// quick and safe for concurrent use.
-	Secrets func(name string) (value string, ok bool)
+	// Settings gives the values that named settings have at this moment: keys and base
+	// URLs of providers (see package provider). It is asked on every call, so a new
+	// value counts at once, and must be quick and safe for concurrent use.
+	Settings func() provider.Settings
 
-	Upstreams Upstreams // used where Secrets has no base URL
+	// Prices is the table of prices that counts now. Without it no price is known.
+	Prices func() *price.Table
+	// Budget says what may be spent. Without it anything may.
+	Budget *budget.Ledger
+	// Calls keeps a record of every call. Without it only the log has one.
+	Calls *calllog.Log
+
+	// Cache keeps answers for their caller. Without it none are kept.
+	Cache *cache.Store
+	// CacheTTL is how long answers are kept where a request does not say; 0: not.
+	CacheTTL time.Duration
+
+	// Guards are the guardrails of a caller; nil checks nothing.
+	Guards func(caller string) *guardrail.Rules
+
+	// Trigger says why an agent makes a call. Without it that is not known.
+	Trigger func(Prompt) string
+	// ByPerson are the triggers behind which a person waits for the answer.
+	ByPerson map[string]bool
+
 	Transport http.RoundTripper
 	Log       *slog.Logger
 	Timeouts  Timeouts
+	Now       func() time.Time // time.Now
 }
 
-// Upstreams are base URLs from the configuration; empty means the provider's
-// public API.
-type Upstreams struct {
-	Anthropic string // ANTHROPIC_BASE_URL; "/v1/messages" is appended
-	OpenAI    string // OPENAI_BASE_URL; "/chat/completions" is appended
-	AIGateway string // AI_GATEWAY_BASE_URL; ends in /anthropic or /openai and takes that provider's place
+// Caller is who calls.
+type Caller struct {
+	Name    string // of the agent; of a program from outside, with a "@" before it
+	Trigger string // "" where it is to be told from the call
+	Trusted bool   // may say what a call costs, and that it is not to be recorded
 }
 
 // Timeouts bound the waits of a call. Zero means the default.
@@ -53,6 +78,9 @@ type Timeouts struct {
 	Body   time.Duration // for the whole request body; default 1 min
 	Header time.Duration // until the upstream's answer begins; default 10 min
 	Idle   time.Duration // without any progress of an answer; default 5 min
+	// Comment is the silence after which a program from outside gets a comment in its
+	// event stream; default 15 s.
+	Comment time.Duration
 }
 
 func (t Timeouts) orDefaults() Timeouts {
@@ -64,23 +92,29 @@ func (t Timeouts) orDefaults() Timeouts {
 	set(&t.Body, time.Minute)
 	set(&t.Header, 10*time.Minute)
 	set(&t.Idle, 5*time.Minute)
+	set(&t.Comment, 15*time.Second)
 	return t
 }
 
 // Gateway answers the model calls of all agents.
 type Gateway struct {
-	opts  Options
-	demo  demo.Model
-	bases map[*provider]*atomic.Pointer[base] // last base URL seen, parsed
+	opts   Options
+	demo   demo.Model
+	signer provider.Signer
+	flight *cache.Flight
 
-	mu     sync.Mutex
-	agents map[string]*load // guarded by mu
+	mu    sync.Mutex
+	loads map[string]*load // guarded by mu: by caller
+	lanes map[string]*lane // guarded by mu: by provider
 }
 
 // New makes a gateway. It fails when a configured base URL cannot be used.
 func New(o Options) (*Gateway, error) {
-	if o.Secrets == nil {
-		return nil, errors.New("aigateway: Options.Secrets is missing")
+	if o.Settings == nil {
+		return nil, errors.New("aigateway: Options.Settings is missing")
+	}
+	if o.Prices == nil {
+		o.Prices = func() *price.Table { return nil }
 	}
 	if o.Transport == nil {
 		o.Transport = newTransport()
@@ -88,11 +122,13 @@ func New(o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	o.Timeouts = o.Timeouts.orDefaults()
-	g := &Gateway{opts: o, agents: map[string]*load{}, bases: map[*provider]*atomic.Pointer[base]{
-		anthropic: {}, openai: {},
-	}}
-	return g, g.checkBases()
+	g := &Gateway{opts: o, loads: map[string]*load{}, lanes: map[string]*lane{}, flight: cache.NewFlight(maxCalls, o.Timeouts.Header)}
+	g.signer.Now, g.signer.Transport = o.Now, o.Transport
+	return g, provider.Check(o.Settings())
 }
 
 // newTransport reaches providers: long answers, no compression (streams are
@@ -117,19 +153,63 @@ func newTransport() http.RoundTripper {
 // broke off the handler panics with [http.ErrAbortHandler]; whatever wraps it
 // must let that through.
 func (g *Gateway) Handler(agent string) http.Handler {
+	from := Caller{Name: agent}
 	l := g.loadOf(agent)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.answer(w, r, from, l) })
+}
+
+// Outside answers the calls of programs that are no agents: /ai/PROVIDER/... and, as
+// Cloudflare's AI Gateway has it, /v1/ACCOUNT/GATEWAY/PROVIDER/... who names the
+// program of a request, which was let in already. What [Gateway.Handler] asks of its
+// server holds here too.
+func (g *Gateway) Outside(who func(*http.Request) string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := call{g: g, agent: agent, load: l, w: w, r: r, start: time.Now()}
-		c.finish(c.serve())
+		name := "@" + who(r)
+		g.answer(w, inner(r), Caller{Name: name, Trigger: TriggerOutside, Trusted: true}, g.loadOf(name))
 	})
 }
 
-// loadOf returns the one load counter of an agent, however many handlers it has.
-func (g *Gateway) loadOf(agent string) *load {
+// TriggerOutside is the reason for the calls of programs that are no agents.
+const TriggerOutside = "outside"
+
+// inner is a request as agents make it: the provider is the first part of its path.
+func inner(r *http.Request) *http.Request {
+	path := r.URL.EscapedPath()
+	skip := 1 // "/ai"
+	if strings.HasPrefix(path, "/v1/") {
+		skip = 3 // "/v1/account/gateway"
+	}
+	for range skip {
+		_, rest, _ := strings.Cut(path[1:], "/")
+		path = "/" + rest
+	}
+	asked := r.Clone(r.Context())
+	asked.URL.Path, asked.URL.RawPath = path, path
+	if plain, err := url.PathUnescape(path); err == nil {
+		asked.URL.Path = plain
+	}
+	return asked
+}
+
+func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, from Caller, l *load) {
+	now := g.opts.Now()
+	c := call{g: g, id: g.newID(), from: from, load: l, w: w, r: r, start: now}
+	c.finish(c.serve())
+}
+
+func (g *Gateway) newID() calllog.ID {
+	if g.opts.Calls == nil {
+		return calllog.ID{}
+	}
+	return g.opts.Calls.NewID()
+}
+
+// loadOf returns the one load of a caller, however many handlers it has.
+func (g *Gateway) loadOf(name string) *load {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.agents[agent] == nil {
-		g.agents[agent] = &load{}
+	if g.loads[name] == nil {
+		g.loads[name] = &load{}
 	}
-	return g.agents[agent]
+	return g.loads[name]
 }

@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/moltworker/moltworker/internal/aigateway/price"
+	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
 // The benchmarks set the gateway beside two others in the same run: the model
@@ -49,9 +53,17 @@ func benchTargets(b *testing.B) map[string]string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	gw, err := New(Options{Secrets: func(n string) (string, bool) {
-		return map[string]string{"ANTHROPIC_API_KEY": anthropicKey, "ANTHROPIC_BASE_URL": model.URL}[n], true
-	}})
+	// As the product runs it: metered, priced, held to a budget, recorded.
+	var set settings
+	set.put("ANTHROPIC_API_KEY", anthropicKey)
+	set.put("ANTHROPIC_BASE_URL", model.URL)
+	o := Options{Settings: set.all}
+	books := newBooks(b, daily(1_000_000*price.Dollar))
+	books.use(&o)
+	ctx, stop := context.WithCancel(context.Background())
+	b.Cleanup(stop)
+	go books.calls.Run(ctx)
+	gw, err := New(o)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -138,7 +150,7 @@ func BenchmarkReadAsk(b *testing.B) {
 
 func BenchmarkMeter(b *testing.B) {
 	delta := []byte("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"word \"}}\n\n")
-	m, g := newMeter(anthropicForm), newKeyGuard(anthropicKey)
+	m, g := usage.NewMeter(usage.Anthropic, usage.SSE), newKeyGuard(anthropicKey)
 	for b.Loop() {
 		m.Write(delta)
 		if _, err := g.pass(delta); err != nil {

@@ -104,6 +104,10 @@ func bodyFailure(r *http.Request, err error) error {
 	return &failure{status: http.StatusBadRequest, msg: "the request body could not be read", cause: err}
 }
 
+// replace puts another document in the body's place, of about its size. Nobody reads
+// the body yet.
+func (b *body) replace(doc []byte) { b.buf = &doc }
+
 // bytes is the body; valid until release.
 func (b *body) bytes() []byte { return *b.buf }
 

@@ -9,40 +9,59 @@ import (
 	"net/http"
 	"syscall"
 	"time"
+
+	"github.com/moltworker/moltworker/internal/aigateway/cache"
+	"github.com/moltworker/moltworker/internal/aigateway/calllog"
+	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
+	"github.com/moltworker/moltworker/internal/aigateway/provider"
+	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
 // call is one request on its way through the gateway.
 type call struct {
 	g     *Gateway
-	agent string
+	id    calllog.ID
+	from  Caller
 	load  *load
 	w     http.ResponseWriter
 	r     *http.Request
 	rc    *http.ResponseController
 	start time.Time
 
-	form  *form
-	ep    endpoint
-	ask   ask
-	up    upstream
-	watch *watch
-	begun bool   // the answer's header is on its way: errors can no longer be answers
-	meter *meter // of the stream; nil while the answer is none
-	rec   record
+	wish    wishes
+	to      target
+	ask     ask
+	trigger string
+	spend   spend
+	up      upstream
+	key     provider.Credential // that the answer came by
+	watch   *watch
+
+	begun    bool         // the answer's header is on its way: errors can no longer be answers
+	consumed bool         // a model began to answer: it costs something
+	meter    *usage.Meter // of the answer; nil while there is none
+	stream   bool         // the answer is a stream, whose end is told from its content
+	sse      bool         // of server-sent events, to which an error can be added
+	rec      record
+
+	keep     func(cache.Answer) *cache.Recorder // nil: the answer is not to be kept
+	recorder *cache.Recorder                    // of the answer; nil takes nothing down
+	rules    *guardrail.Rules                   // of the caller; nil checks nothing
+	heard    *guardrail.Stream                  // what they hear of the answer
+	lead     *cache.Lead                        // has calls that ask the same wait for it; nil: none does
 }
 
 var (
-	errClientGone = &failure{status: statusClientGone, gone: true, msg: "the client went away"}
+	errClientGone = &failure{status: statusClientGone, gone: true, kind: "client_gone", msg: "the client went away"}
 	errSlowBody   = fail(http.StatusRequestTimeout, "the request body did not arrive in time")
 )
 
 // serve takes the call along its line. What it returns is told to the client by
 // finish, once.
 func (c *call) serve() (err error) {
-	c.ep, err = route(c.r)
-	c.form = c.ep.provider.form
-	c.rec = record{endpoint: c.ep.path, provider: c.ep.provider.name, tokens: usage{-1, -1}}
-	if err != nil {
+	c.w.Header().Set("Cf-Aig-Log-Id", c.id.String())
+	c.wish = readWishes(c.r.Header, c.from.Trusted)
+	if c.to, err = route(c.r); err != nil {
 		return err
 	}
 	if err := c.load.enter(); err != nil {
@@ -62,11 +81,17 @@ func (c *call) serve() (err error) {
 		return c.because(err)
 	}
 	defer b.release()
-	c.ask = readAsk(b.bytes())
-	c.rec.in, c.rec.model = int64(len(b.bytes())), c.ask.model
-
-	if c.up, err = c.g.resolve(c.ep.provider); err != nil {
+	if err := c.look(b); err != nil {
 		return err
+	}
+	if c.up, err = c.g.resolve(c.to, c.r.URL.RawQuery); err != nil {
+		return err
+	}
+	if answered, err := c.recall(b); answered {
+		return err
+	}
+	if err := c.admit(len(b.bytes())); err != nil {
+		return c.tellUser(err)
 	}
 	resp, err := c.send(ctx, b)
 	if err != nil {
@@ -74,6 +99,32 @@ func (c *call) serve() (err error) {
 	}
 	defer resp.Body.Close()
 	return c.relay(resp)
+}
+
+// look finds out what is asked for, and why.
+func (c *call) look(b *body) (err error) {
+	c.rec.in = int64(len(b.bytes()))
+	c.ask = readAsk(b.bytes())
+	if c.to.compat {
+		asked := c.ask.model
+		var doc []byte
+		if c.to, doc, err = c.g.compat(c.to, b.bytes(), asked); err != nil {
+			return err
+		}
+		b.replace(doc)
+		c.ask.model = readAsk(doc).model
+	}
+	if c.to.ep.Model != "" {
+		c.ask.model = printable(c.to.ep.Model[:min(len(c.to.ep.Model), maxModelName)])
+	}
+	c.trigger = c.from.Trigger
+	if c.trigger == "" && c.g.opts.Trigger != nil {
+		c.trigger = c.g.opts.Trigger(c.ask.prompt)
+	}
+	if c.g.opts.ByPerson[c.trigger] {
+		c.load.spoke(c.start)
+	}
+	return c.inspect(b)
 }
 
 // because prefers the reason why the watch ended the call to what broke by it.
@@ -84,41 +135,13 @@ func (c *call) because(err error) error {
 	return err
 }
 
-// send forwards the request from memory, to the upstream and nowhere else: a
-// RoundTripper does not follow redirects.
-func (c *call) send(ctx context.Context, b *body) (*http.Response, error) {
-	req := (&http.Request{
-		Method: c.ep.method,
-		URL:    c.up.at(c.ep.path, c.r.URL.RawQuery),
-		Header: c.requestHeader(c.up),
-	}).WithContext(ctx)
-	if n := len(b.bytes()); n > 0 {
-		req.ContentLength, req.GetBody = int64(n), b.open
-		req.Body, _ = b.open()
-	}
-	wait := c.g.opts.Timeouts.Header
-	c.watch.phase(wait, fail(http.StatusGatewayTimeout, fmt.Sprintf("%s did not begin to answer within %v", c.up.base.Host, wait)))
-	resp, err := c.transport().RoundTrip(req)
-	if err != nil {
-		return nil, c.because(c.unreachable(err))
-	}
-	return resp, nil
-}
-
-func (c *call) transport() http.RoundTripper {
-	if c.ep.provider == demoProvider {
-		return c.g.demo
-	}
-	return c.g.opts.Transport
-}
-
 // unreachable says what went wrong on the way to the upstream.
 func (c *call) unreachable(err error) error {
 	if c.r.Context().Err() != nil {
 		return errClientGone
 	}
-	return &failure{status: http.StatusBadGateway, cause: err, msg: fmt.Sprintf("the model's server %s %s; check this host's network, or %s",
-		c.up.base.Host, reason(err), c.up.baseName)}
+	return &failure{status: http.StatusBadGateway, kind: "unreachable", cause: err, msg: fmt.Sprintf("the model's server %s %s; check this host's network, or %s",
+		c.up.url.Host, reason(err), c.up.setting)}
 }
 
 // reason puts a network error into words without its details, which are for the
@@ -140,22 +163,25 @@ func reason(err error) string {
 	return "cannot be reached (the connection failed)"
 }
 
-// finish is the one place that turns an error into what the client sees, and
-// logs the call.
+// finish is the one place that turns an error into what the client sees, settles
+// what the call cost, and logs it.
 func (c *call) finish(err error) {
 	f := asFailure(err)
 	switch {
 	case f == nil:
 	case f.gone:
 	case !c.begun:
-		c.rec.out = int64(f.writeTo(c.w, c.form))
-	case c.meter != nil:
+		c.rec.out = int64(f.writeTo(c.w, c.to.form))
+	case c.sse:
 		c.endBroken(f)
 	}
 	if f != nil && (!c.begun || f.gone) {
 		c.rec.status = f.status
 	}
-	c.log(err)
+	c.kept(err)
+	c.found(c.heard.Report())
+	c.settle()
+	c.log(f)
 	if f != nil && (c.begun || f.gone) {
 		panic(http.ErrAbortHandler) // closes the connection; a clean end would be a lie
 	}
@@ -175,7 +201,7 @@ func asFailure(err error) *failure {
 
 // endBroken puts the protocol's error event at the end of a broken stream.
 func (c *call) endBroken(f *failure) {
-	event := append([]byte(c.meter.gap()), c.form.errorSSE(f.status, f.msg)...)
+	event := append([]byte(c.meter.Gap()), c.to.form.errorSSE(f.status, f.msg)...)
 	if n, err := c.w.Write(event); err == nil {
 		c.rec.out += int64(n)
 		_ = c.rc.Flush() // the connection is closed next in any case

@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
+
+	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
 // failure is an error the client is told about. msg is safe to show; cause is
@@ -12,7 +15,9 @@ type failure struct {
 	status     int
 	msg        string
 	cause      error
+	kind       string // for the record: "budget", "busy" ...; empty: after the status
 	retryAfter string // Retry-After header; empty: none
+	final      bool   // trying again soon is of no use, whatever the status
 	gone       bool   // the client went away: nobody can be told
 }
 
@@ -30,11 +35,10 @@ func fail(status int, msg string) *failure { return &failure{status: status, msg
 // statusClientGone is logged for calls whose client went away; nobody receives it.
 const statusClientGone = 499
 
-// form is how one API words errors, and how its streams end.
+// form is how one API words errors, in an answer and at the end of a stream.
 type form struct {
 	errorBody func(status int, msg string) []byte
 	errorSSE  func(status int, msg string) []byte
-	line      func(m *meter, line []byte) // looks at one line of a stream
 }
 
 var anthropicForm = &form{
@@ -42,13 +46,27 @@ var anthropicForm = &form{
 	errorSSE: func(status int, msg string) []byte {
 		return sse("event: error\ndata: ", anthropicError(status, msg))
 	},
-	line: (*meter).anthropicLine,
 }
 
 var openaiForm = &form{
 	errorBody: openaiError,
 	errorSSE:  func(status int, msg string) []byte { return sse("data: ", openaiError(status, msg)) },
-	line:      (*meter).openaiLine,
+}
+
+var googleForm = &form{
+	errorBody: googleError,
+	errorSSE:  func(status int, msg string) []byte { return sse("data: ", googleError(status, msg)) },
+}
+
+// formOf is the form of the API whose answers are of a kind. Most took OpenAI's.
+func formOf(kind usage.Kind) *form {
+	switch kind {
+	case usage.Anthropic:
+		return anthropicForm
+	case usage.Gemini:
+		return googleForm
+	}
+	return openaiForm
 }
 
 func sse(head string, data []byte) []byte {
@@ -113,7 +131,26 @@ func openaiError(status int, msg string) []byte {
 	}{d})
 }
 
-// marshal encodes what cannot fail: structs of strings.
+// googleError is the form of google.rpc.Status, as Google's APIs have it in JSON.
+func googleError(status int, msg string) []byte {
+	type detail struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+		Status  string `json:"status"`
+	}
+	names := map[int]string{http.StatusUnauthorized: "UNAUTHENTICATED", http.StatusForbidden: "PERMISSION_DENIED",
+		http.StatusNotFound: "NOT_FOUND", http.StatusTooManyRequests: "RESOURCE_EXHAUSTED", http.StatusGatewayTimeout: "DEADLINE_EXCEEDED",
+		http.StatusBadGateway: "UNAVAILABLE", http.StatusServiceUnavailable: "UNAVAILABLE", http.StatusInternalServerError: "INTERNAL"}
+	name, ok := names[status]
+	if !ok {
+		name = "INVALID_ARGUMENT"
+	}
+	return marshal(struct {
+		Error detail `json:"error"`
+	}{detail{status, msg, name}})
+}
+
+// marshal encodes what cannot fail: structs of strings, and strings.
 func marshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -126,13 +163,17 @@ func marshal(v any) []byte {
 func (f *failure) writeTo(w http.ResponseWriter, fm *form) int {
 	body := fm.errorBody(f.status, f.msg)
 	h := w.Header()
-	clear(h) // of an answer that did not come to be
+	for name := range h { // of an answer that did not come to be
+		if !strings.HasPrefix(name, ownPrefix) {
+			delete(h, name)
+		}
+	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	if f.retryAfter != "" {
 		h.Set("Retry-After", f.retryAfter)
 	}
-	if f.status < 500 && f.status != http.StatusTooManyRequests && f.status != http.StatusRequestTimeout {
+	if f.final || f.status < 500 && f.status != http.StatusTooManyRequests && f.status != http.StatusRequestTimeout {
 		h.Set("X-Should-Retry", "false") // both vendors' clients honour it
 	}
 	w.WriteHeader(f.status)

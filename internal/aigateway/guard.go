@@ -11,40 +11,47 @@ const minGuarded = 16
 
 var errKeyEcho = errors.New("the answer contains the API key")
 
-// keyGuard sees to it that an answer never carries the key to the guest. It
-// holds back only bytes at the end of a piece that may be the key's beginning.
+// keyGuard sees to it that an answer never carries a key to the guest. It holds back
+// only bytes at the end of a piece that may be a key's beginning.
 type keyGuard struct {
-	key  []byte // what is looked for; nil: nothing
+	keys [][]byte // what is looked for
 	held []byte
 }
 
-func newKeyGuard(key string) keyGuard {
-	if len(key) < minGuarded {
-		return keyGuard{}
+func newKeyGuard(keys ...string) keyGuard {
+	var g keyGuard
+	for _, key := range keys {
+		if len(key) >= minGuarded {
+			g.keys = append(g.keys, []byte(key[:min(len(key), 32)])) // 32 bytes tell; longer needles are slow
+		}
 	}
-	return keyGuard{key: []byte(key[:min(len(key), 32)])} // 32 bytes tell; longer needles are slow
+	return g
 }
 
 // pass returns what may go on now.
 func (g *keyGuard) pass(p []byte) ([]byte, error) {
-	if g.key == nil {
+	if g.keys == nil {
 		return p, nil
 	}
 	if len(g.held) > 0 {
 		p = append(g.held, p...)
 		g.held = nil
 	}
-	if bytes.Contains(p, g.key) {
-		return nil, errKeyEcho
+	keep := 0
+	for _, key := range g.keys {
+		if bytes.Contains(p, key) {
+			return nil, errKeyEcho
+		}
+		keep = max(keep, keyStart(p, key))
 	}
-	if n := keyStart(p, g.key); n > 0 {
-		g.held = bytes.Clone(p[len(p)-n:])
-		p = p[:len(p)-n]
+	if keep > 0 {
+		g.held = bytes.Clone(p[len(p)-keep:])
+		p = p[:len(p)-keep]
 	}
 	return p, nil
 }
 
-// rest is what was held back and turned out not to be the key.
+// rest is what was held back and turned out not to be a key.
 func (g *keyGuard) rest() []byte { return g.held }
 
 // keyStart is the length of the longest end of p that key begins with.
@@ -62,10 +69,12 @@ func keyStart(p, key []byte) int {
 	}
 }
 
-// scrub takes the key out of an error body.
-func scrub(p []byte, key string) []byte {
-	if key == "" {
-		return p
+// scrub takes keys out of an error body.
+func scrub(p []byte, keys []string) []byte {
+	for _, key := range keys {
+		if key != "" {
+			p = bytes.ReplaceAll(p, []byte(key), []byte("[key removed]"))
+		}
 	}
-	return bytes.ReplaceAll(p, []byte(key), []byte("[key removed]"))
+	return p
 }

@@ -13,6 +13,7 @@ import (
 var requestHeaders = map[string]bool{
 	"Accept": true, "Content-Type": true, "User-Agent": true,
 	"Idempotency-Key": true, "X-Client-Request-Id": true,
+	"Prefer": true, "Http-Referer": true, "X-Title": true, "X-Goog-Api-Client": true, // Replicate, OpenRouter, Google
 }
 
 var responseHeaders = map[string]bool{
@@ -33,7 +34,7 @@ func passesOut(name string) bool {
 
 // requestHeader is what the upstream gets. The value slices are the client's own
 // and must not be changed.
-func (c *call) requestHeader(up upstream) http.Header {
+func (c *call) requestHeader() http.Header {
 	named := connectionNames(c.r.Header)
 	h := make(http.Header, len(c.r.Header)+3)
 	for k, vv := range c.r.Header {
@@ -49,9 +50,6 @@ func (c *call) requestHeader(up upstream) http.Header {
 	// Never sent: it tells net/http that the call may go over a new connection
 	// when a kept one turns out dead before any byte of an answer.
 	h["X-Idempotency-Key"] = nil
-	if up.key != "" {
-		up.provider.sign(h, up.key)
-	}
 	return h
 }
 
@@ -71,20 +69,22 @@ func connectionNames(h http.Header) map[string]bool {
 	return names
 }
 
-// copyHeader passes the upstream's headers on, save those that hold the key.
-func copyHeader(dst, src http.Header, key string) {
+// copyHeader passes the upstream's headers on, save those that hold a key.
+func copyHeader(dst, src http.Header, keys []string) {
 	named := connectionNames(src)
 	for k, vv := range src {
-		if passesOut(k) && !named[k] && !holdsKey(vv, key) {
+		if passesOut(k) && !named[k] && !holdsKey(vv, keys) {
 			dst[k] = vv
 		}
 	}
 }
 
-func holdsKey(values []string, key string) bool {
+func holdsKey(values, keys []string) bool {
 	for _, v := range values {
-		if key != "" && strings.Contains(v, key) {
-			return true
+		for _, key := range keys {
+			if key != "" && strings.Contains(v, key) {
+				return true
+			}
 		}
 	}
 	return false

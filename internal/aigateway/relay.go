@@ -8,7 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
+
+	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
 // maxErrorBody bounds what is read of an upstream's error.
@@ -18,7 +19,7 @@ var copyPool = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b 
 
 // relay passes the upstream's answer on.
 func (c *call) relay(resp *http.Response) error {
-	c.rec.first = time.Since(c.start)
+	c.rec.first = c.since()
 	idle := c.g.opts.Timeouts.Idle
 	c.watch.phase(idle, fail(http.StatusGatewayTimeout, fmt.Sprintf("the model's answer stopped: nothing came for %v", idle)))
 	if resp.StatusCode >= 400 {
@@ -27,42 +28,40 @@ func (c *call) relay(resp *http.Response) error {
 	if err := c.refuse(resp); err != nil {
 		return err
 	}
-	c.rec.status = resp.StatusCode
-	copyHeader(c.w.Header(), resp.Header, c.up.key)
-	flush := resp.ContentLength < 0
-	if mediaType(resp.Header) == "text/event-stream" {
+	c.rec.status, c.consumed = resp.StatusCode, c.to.ep.Paid
+	copyHeader(c.w.Header(), resp.Header, c.up.withheld)
+	c.w.Header().Set("Cf-Aig-Step", "0")
+	c.keepAnswer(resp)
+	c.listen()
+	framing := usage.FramingOf(resp.Header.Get("Content-Type"))
+	c.meter = usage.NewMeter(c.to.ep.Kind, framing)
+	c.sse = framing == usage.SSE
+	c.stream = c.sse || framing == usage.NDJSON || framing == usage.EventStream
+	if c.stream {
 		c.w.Header().Del("Content-Length") // an error event may have to be added
-		c.meter, flush = newMeter(c.form), true
 		c.begin()
 		if err := c.rc.Flush(); err != nil {
 			return c.because(gone(err))
 		}
+		return c.copy(resp.Body, true)
 	}
-	var body io.Reader = resp.Body
-	if c.meter == nil {
-		body = &patient{in: resp.Body, progress: func() { c.watch.progress(idle) }}
-	}
-	err := c.copy(body, flush)
-	if c.meter != nil {
-		c.rec.tokens = c.meter.usage
-	}
-	return err
+	return c.copy(&patient{in: resp.Body, progress: func() { c.watch.progress(idle) }}, resp.ContentLength < 0)
 }
 
 // refuse finds answers that must not or cannot be passed on.
 func (c *call) refuse(resp *http.Response) error {
-	look := "; look at " + c.up.baseName
+	look := "; look at " + c.up.setting
 	switch code := resp.StatusCode; {
 	case code >= 300:
-		return fail(http.StatusBadGateway, fmt.Sprintf("the model's server %s answered with a redirect (%d), which is not followed because the key must not go elsewhere%s", c.up.base.Host, code, look))
+		return fail(http.StatusBadGateway, fmt.Sprintf("the model's server %s answered with a redirect (%d), which is not followed because the key must not go elsewhere%s", c.up.url.Host, code, look))
 	case code < 200:
-		return fail(http.StatusBadGateway, fmt.Sprintf("the model's server %s answered %d, which is no answer to a model call%s", c.up.base.Host, code, look))
+		return fail(http.StatusBadGateway, fmt.Sprintf("the model's server %s answered %d, which is no answer to a model call%s", c.up.url.Host, code, look))
 	}
 	if isCompressed(resp.Header) {
-		return fail(http.StatusBadGateway, fmt.Sprintf("the model's server %s compressed its answer though it was asked not to%s", c.up.base.Host, look))
+		return fail(http.StatusBadGateway, fmt.Sprintf("the model's server %s compressed its answer though it was asked not to%s", c.up.url.Host, look))
 	}
 	if mediaType(resp.Header) == "text/html" {
-		return fail(http.StatusBadGateway, fmt.Sprintf("%s answered with a web page, so it is no model API%s", c.up.base.Host, look))
+		return fail(http.StatusBadGateway, fmt.Sprintf("%s answered with a web page, so it is no model API%s", c.up.url.Host, look))
 	}
 	return nil
 }
@@ -102,13 +101,19 @@ func (c *call) begin() {
 
 // copy passes the body on as it arrives.
 func (c *call) copy(src io.Reader, flush bool) error {
-	guard := newKeyGuard(c.up.key)
+	guard := newKeyGuard(c.up.withheld...)
 	buf := copyPool.Get().(*[]byte)
 	defer copyPool.Put(buf)
+	pass := func(p []byte) error { return c.pass(&guard, p, flush) }
+	if c.sse && c.from.Trusted {
+		m := newMurmur(c, &guard)
+		defer m.stop()
+		pass = func(p []byte) error { return m.while(func() error { return c.pass(&guard, p, flush) }) }
+	}
 	for {
 		n, err := src.Read(*buf)
 		if n > 0 && (c.begun || err == nil || err == io.EOF) {
-			if err := c.pass(&guard, (*buf)[:n], flush); err != nil {
+			if err := pass((*buf)[:n]); err != nil {
 				return err
 			}
 		}
@@ -123,13 +128,12 @@ func (c *call) copy(src io.Reader, flush bool) error {
 
 // pass hands one piece to the client.
 func (c *call) pass(guard *keyGuard, p []byte, flush bool) error {
-	if c.meter != nil {
-		c.meter.Write(p)
-	}
+	c.meter.Write(p)
+	_, _ = c.heard.Write(p) // which never fails
 	p, err := guard.pass(p)
 	if err != nil {
 		return &failure{status: http.StatusBadGateway, cause: err,
-			msg: "the model's server put the API key into its answer, which was stopped; look at " + c.up.baseName}
+			msg: "the model's server put the API key into its answer, which was stopped; look at " + c.up.setting}
 	}
 	if err := c.write(p); err != nil {
 		return err
@@ -153,6 +157,7 @@ func (c *call) write(p []byte) error {
 	if err != nil {
 		return c.because(gone(err))
 	}
+	_, _ = c.recorder.Write(p) // which never fails
 	return nil
 }
 
@@ -162,7 +167,7 @@ func gone(err error) error {
 
 // end is reached when the upstream ended its answer without an error.
 func (c *call) end(guard *keyGuard) error {
-	if c.meter != nil && !c.meter.complete() {
+	if c.stream && !c.meter.Complete() {
 		return fail(http.StatusBadGateway, "the model's answer broke off before its end")
 	}
 	return c.write(guard.rest())
@@ -170,7 +175,7 @@ func (c *call) end(guard *keyGuard) error {
 
 // cut is reached when the upstream's answer ended in an error.
 func (c *call) cut(err error) error {
-	if c.meter != nil && c.meter.ended {
+	if c.stream && c.meter.Complete() {
 		return nil // all of it was there; only the connection's end was not
 	}
 	if c.r.Context().Err() != nil && c.watch.expired() == nil {
@@ -187,11 +192,11 @@ func (c *call) relayError(resp *http.Response) error {
 		return gone(err)
 	}
 	if isCompressed(resp.Header) || !json.Valid(body) {
-		return &failure{status: resp.StatusCode, cause: err, retryAfter: c.retryAfter(resp),
-			msg: strings.TrimSpace(fmt.Sprintf("%s answered %d %s", c.up.base.Host, resp.StatusCode, http.StatusText(resp.StatusCode)))}
+		return &failure{status: resp.StatusCode, kind: "upstream", cause: err, retryAfter: c.retryAfter(resp),
+			msg: strings.TrimSpace(fmt.Sprintf("%s answered %d %s", c.up.url.Host, resp.StatusCode, http.StatusText(resp.StatusCode)))}
 	}
-	body = scrub(body, c.up.key)
-	copyHeader(c.w.Header(), resp.Header, c.up.key)
+	body = scrub(body, c.up.withheld)
+	copyHeader(c.w.Header(), resp.Header, c.up.withheld)
 	c.w.Header().Set("Content-Type", "application/json")
 	c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	c.rec.status = resp.StatusCode
@@ -200,7 +205,7 @@ func (c *call) relayError(resp *http.Response) error {
 
 func (c *call) retryAfter(resp *http.Response) string {
 	v := resp.Header.Get("Retry-After")
-	if holdsKey([]string{v}, c.up.key) {
+	if holdsKey([]string{v}, c.up.withheld) {
 		return ""
 	}
 	return v

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moltworker/moltworker/internal/aigateway/provider"
 	"github.com/moltworker/moltworker/test/fakemodel"
 )
 
@@ -45,6 +46,8 @@ func (s *settings) get(name string) (string, bool) {
 	return v.(string), true
 }
 
+func (s *settings) all() provider.Settings { return s.get }
+
 // logbook keeps what is logged.
 type logbook struct {
 	mu sync.Mutex
@@ -73,7 +76,7 @@ func newRig(t *testing.T, reply func(*fakemodel.Call) fakemodel.Reply, adjust ..
 	r.secrets.put("OPENAI_BASE_URL", r.model.URL+"/v1")
 	r.secrets.put("ANTHROPIC_API_KEY", anthropicKey)
 	r.secrets.put("OPENAI_API_KEY", openaiKey)
-	o := Options{Secrets: r.secrets.get, Log: slog.New(slog.NewJSONHandler(&r.log, nil))}
+	o := Options{Settings: r.secrets.all, Log: slog.New(slog.NewJSONHandler(&r.log, nil))}
 	for _, f := range adjust {
 		f(&o)
 	}
@@ -145,7 +148,7 @@ func (r *rig) do(req *http.Request) answer {
 }
 
 // eventually waits for something that happens on another goroutine.
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -47,7 +47,8 @@ type Config struct {
 	ImageSpace         int64         // bytes; 0: no limit
 
 	Demo             bool
-	Model            string // PROVIDER/MODEL; empty: the provider's default
+	ModelCache       time.Duration // how long answers are given again; 0: not
+	Model            string        // PROVIDER/MODEL; empty: the provider's default
 	AnthropicKey     secret.Value
 	AnthropicBaseURL string
 	OpenAIKey        secret.Value
@@ -78,23 +79,20 @@ type Config struct {
 	R2Endpoint        string // http or https URL without a path; "": the account's own
 
 	// Checked, but not acted on by this version: see Unused.
-	CloudflareAIGatewayKey secret.Value
-	CFAIGatewayAccount     string
-	CFAIGatewayID          string
-	CFAIGatewayModel       string
-	TelegramBotToken       secret.Value
-	TelegramDMPolicy       string
-	DiscordBotToken        secret.Value
-	DiscordDMPolicy        string
-	SlackBotToken          secret.Value
-	SlackAppToken          secret.Value
-	SlackSigningSecret     secret.Value
-	CDPSecret              secret.Value
+	TelegramBotToken   secret.Value
+	TelegramDMPolicy   string
+	DiscordBotToken    secret.Value
+	DiscordDMPolicy    string
+	SlackBotToken      secret.Value
+	SlackAppToken      secret.Value
+	SlackSigningSecret secret.Value
+	CDPSecret          secret.Value
 
 	// Warnings are sentences about settings that are allowed but unwise.
 	Warnings []string
 
-	given map[string]setting // what was set, by name
+	given        map[string]setting // what was set, by name
+	gatewayModel string             // CF_AI_GATEWAY_MODEL
 }
 
 // setting is a value as it was given, and by whom.

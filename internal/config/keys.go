@@ -37,7 +37,7 @@ const (
 	groupBrowser = "Browser"
 )
 
-var table = slices.Concat(placeKeys(), webKeys(), agentKeys(), modelKeys(), accessKeys(), storageKeys(), laterKeys())
+var table = slices.Concat(placeKeys(), webKeys(), agentKeys(), modelKeys(), providerKeys(), accessKeys(), storageKeys(), laterKeys())
 
 func placeKeys() []Key {
 	return []Key{
@@ -139,8 +139,11 @@ func modelKeys() []Key {
 		{Name: "AI_GATEWAY_BASE_URL", Group: groupModels, Form: "http or https URL that ends in /anthropic or /openai",
 			Meaning: "another AI gateway that takes that provider's place",
 			set:     aiGateway},
-		{Name: "MOLTWORKER_MODEL", Group: groupModels, Form: "anthropic/MODEL or openai/MODEL",
+		{Name: "MOLTWORKER_MODEL", Group: groupModels, Form: "PROVIDER/MODEL",
 			Meaning: "model that agents use", Absent: "chosen by the keys that are set", set: model},
+		{Name: "MOLTWORKER_MODEL_CACHE", Group: groupModels, Form: "duration, 1s to 8760h, or never",
+			Meaning: "how long a model's answer is given again to the same agent that asks exactly the same; 31 days at most", Default: "never",
+			set: orNever(func(c *Config) *time.Duration { return &c.ModelCache }, time.Second, "a time from 1s to 8760h, such as 1h, or never")},
 		{Name: "MOLTWORKER_DEMO", Group: groupModels, Flag: "--demo", Form: "true or false",
 			Meaning: "use the built-in demo model even when a key is set", Default: "false",
 			set: boolean(func(c *Config) *bool { return &c.Demo })},

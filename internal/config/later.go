@@ -4,16 +4,6 @@ package config
 // checked, so that a file of them carries over, and told of by Unused.
 func laterKeys() []Key {
 	return []Key{
-		{Name: "CLOUDFLARE_AI_GATEWAY_API_KEY", Group: groupModels, Secret: true, Form: "text", Later: "Cloudflare AI Gateway",
-			Meaning: "key for Cloudflare AI Gateway",
-			set:     hidden(func(c *Config) *secretValue { return &c.CloudflareAIGatewayKey })},
-		{Name: "CF_AI_GATEWAY_ACCOUNT_ID", Group: groupModels, Form: "text", Later: "Cloudflare AI Gateway",
-			Meaning: "account of the gateway", set: word(func(c *Config) *string { return &c.CFAIGatewayAccount })},
-		{Name: "CF_AI_GATEWAY_GATEWAY_ID", Group: groupModels, Form: "text", Later: "Cloudflare AI Gateway",
-			Meaning: "name of the gateway", set: word(func(c *Config) *string { return &c.CFAIGatewayID })},
-		{Name: "CF_AI_GATEWAY_MODEL", Group: groupModels, Form: "PROVIDER/MODEL", Later: "Cloudflare AI Gateway",
-			Meaning: "model to use through the gateway", set: word(func(c *Config) *string { return &c.CFAIGatewayModel })},
-
 		{Name: "TELEGRAM_BOT_TOKEN", Group: groupChannel, Secret: true, Form: "text", Later: "Telegram",
 			Meaning: "token of the Telegram bot", set: hidden(func(c *Config) *secretValue { return &c.TelegramBotToken })},
 		{Name: "TELEGRAM_DM_POLICY", Group: groupChannel, Form: dmForm, Later: "Telegram", Default: "pairing",

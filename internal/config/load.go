@@ -98,6 +98,7 @@ func (c *Config) check(p *Problems) {
 	c.bothOrNone("MOLTWORKER_TLS_CERT", "MOLTWORKER_TLS_KEY", p)
 	c.checkSignIn(p)
 	c.checkStorage(p)
+	c.chooseModel()
 	if c.Cache == "" {
 		p.add("MOLTWORKER_CACHE", "default", errors.New("there is no home directory to put the cache in: set it to a directory"))
 	}

@@ -165,11 +165,11 @@ func parseURL(v string) (*url.URL, error) {
 	return u, nil
 }
 
-var modelPattern = regexp.MustCompile(`^(anthropic|openai)/[!-~]{1,200}$`)
+var modelPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}/[!-~]{1,200}$`)
 
 func model(c *Config, v string) error {
 	if !modelPattern.MatchString(v) {
-		return wrong(v, "a model", "anthropic/MODEL or openai/MODEL")
+		return wrong(v, "a model", "PROVIDER/MODEL, such as anthropic/claude-sonnet-5-5, openai/gpt-5.5 or groq/llama-3.3-70b-versatile")
 	}
 	c.Model = v
 	return nil

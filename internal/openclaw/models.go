@@ -15,9 +15,10 @@ const (
 	ProviderAnthropic = "mw-anthropic"
 	ProviderOpenAI    = "mw-openai"
 	ProviderDemo      = "mw-demo"
+	ProviderCompat    = "mw-compat" // any other, by the one path for all
 )
 
-var ourProviders = []string{ProviderAnthropic, ProviderOpenAI, ProviderDemo}
+var ourProviders = []string{ProviderAnthropic, ProviderOpenAI, ProviderDemo, ProviderCompat}
 
 // A Provider is a model API as OpenClaw is told of it.
 type Provider struct {
@@ -91,6 +92,15 @@ func OpenAI() Provider {
 			gpt("gpt-5.5", "GPT-5.5", 272_000),
 			gpt("gpt-5.4-mini", "GPT-5.4 mini", 400_000),
 		},
+	}
+}
+
+// Compat reaches any provider that our AI gateway knows in the form of OpenAI's Chat
+// Completions; model is "provider/model".
+func Compat(model string) Provider {
+	return Provider{
+		ID: ProviderCompat, API: "openai-completions", BaseURL: AIGatewayURL + "/compat",
+		Models: []Model{{ID: model, Name: model}},
 	}
 }
 

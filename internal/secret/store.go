@@ -130,6 +130,21 @@ func (s *Store) Get(name string) (Value, Info, error) {
 	return NewValue(string(r.Value)), r.info(name), nil
 }
 
+// View returns what [Store.Get] would say at this moment of every name, for who asks
+// for many at once. A store that cannot be read has no secrets.
+func (s *Store) View() func(name string) (Value, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refresh() != nil {
+		return func(string) (Value, bool) { return Value{}, false }
+	}
+	secrets := maps.Clone(s.secrets)
+	return func(name string) (Value, bool) {
+		r, ok := secrets[name]
+		return NewValue(string(r.Value)), ok
+	}
+}
+
 // Lookup returns the agent's own secret of that name, or the one for all
 // agents, or ErrNotFound.
 func (s *Store) Lookup(agent, name string) (Value, Info, error) {

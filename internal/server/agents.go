@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/moltworker/moltworker/internal/agent"
@@ -26,14 +27,7 @@ type maker struct {
 
 // agents makes every agent there is to be: those configured and those created.
 func (s *server) agents(driver sandbox.Driver, binary string) (*agent.Fleet, error) {
-	ai, err := aigateway.New(aigateway.Options{
-		Secrets: s.secrets.lookup,
-		Log:     s.log.With("part", "aigateway"),
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.maker = &maker{s, ai, driver, binary, make(chan struct{}, runtime.NumCPU())}
+	s.maker = &maker{s, s.models.gateway, driver, binary, make(chan struct{}, runtime.NumCPU())}
 	var all []*agent.Agent
 	for _, name := range s.names {
 		a, err := s.maker.agent(name)
@@ -114,12 +108,18 @@ func (m *maker) images(name, dir string) (*image.Store, error) {
 
 // settings is what OpenClaw is to be configured with now.
 func (s *server) settings(ai *aigateway.Gateway, name string) openclaw.Settings {
-	return openclaw.Settings{
+	set := openclaw.Settings{
 		Token:          s.secrets.token(name),
 		AllowedOrigins: s.origin.allowed(name),
 		Providers:      openclaw.Providers(ai.Ready("anthropic") && !s.cfg.Demo, ai.Ready("openai") && !s.cfg.Demo),
 		Model:          s.cfg.Model,
 	}
+	provider, _, _ := strings.Cut(s.cfg.Model, "/")
+	if provider != "" && provider != "anthropic" && provider != "openai" && !s.cfg.Demo && ai.Ready(provider) {
+		set.Providers = append(set.Providers, openclaw.Compat(s.cfg.Model))
+		set.Model = openclaw.ProviderCompat + "/" + s.cfg.Model
+	}
+	return set
 }
 
 // sandboxID names an agent's sandbox uniquely on this machine: control groups

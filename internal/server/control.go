@@ -63,8 +63,8 @@ func (s *server) newControl(ctx context.Context) (c *control, err error) {
 		backups = s.safe
 	}
 	c.plane = admin.New(admin.Options{
-		Backups: backups,
-		Agents:  admin.Fleet(s.fleet), Secrets: s.secrets.store, Store: c.db, Audit: c.audit, Version: Version(), Log: s.log,
+		Backups: backups, Models: s.models.forPlane(),
+		Agents: admin.Fleet(s.fleet), Secrets: s.secrets.store, Store: c.db, Audit: c.audit, Version: Version(), Log: s.log,
 		Create: s.create, Remove: s.remove,
 		SecretChanged: s.secretChanged,
 		Configured:    s.secrets.configured,

@@ -15,6 +15,7 @@ func (s *server) newEdge() (*edge.Edge, error) {
 		PublicURL:      s.cfg.PublicURL,
 		AdminURL:       s.origin.admin,
 		Plane:          s.control.pages,
+		Models:         s.models.outside(),
 		Debug:          s.cfg.DebugRoutes,
 		Enter:          s.control.enter,
 		Refused:        s.control.refused,

@@ -69,6 +69,18 @@ func (s *secrets) lookup(name string) (string, bool) {
 	return v.Reveal(), err == nil
 }
 
+// view is lookup as it would answer at this moment, for who asks for many names.
+func (s *secrets) view() func(name string) (string, bool) {
+	stored := s.store.View()
+	return func(name string) (string, bool) {
+		if v, ok := s.cfg.Lookup(name); ok && v.IsSet() {
+			return v.Reveal(), true
+		}
+		v, ok := stored(name)
+		return v.Reveal(), ok
+	}
+}
+
 // value is lookup as a value that does not print; unset when there is none.
 func (s *secrets) value(name string) secret.Value {
 	v, _ := s.lookup(name)

@@ -50,6 +50,11 @@ func Run(ctx context.Context, cfg config.Config, con *Console, logTo io.Writer) 
 		return err
 	}
 	defer s.control.db.Close()
+	defer func() {
+		if err := s.models.close(); err != nil {
+			s.log.Error("the record of model calls", "err", err)
+		}
+	}()
 	socket, err := unixsock.Listen(client.SocketPath(cfg.Data), 0o600)
 	if err != nil {
 		return err
@@ -79,6 +84,7 @@ type server struct {
 	pool    *agent.Pool
 	births  sync.Mutex // held while an agent is created or removed
 	running context.Context
+	models  *models
 	safe    *safe.Safe // nil when backup is switched off
 	control *control
 	edge    *edge.Edge
@@ -110,22 +116,33 @@ func build(ctx context.Context, cfg config.Config, con *Console, logTo io.Writer
 		return nil, err
 	}
 	s.install = newInstall(cfg.Cache, con, s.log)
-	if s.fleet, err = s.agents(driver, binary); err != nil {
+	if s.models, err = s.openModels(ctx); err != nil {
 		return nil, err
 	}
-	if s.pool, err = s.newPool(); err != nil {
-		return nil, err
-	}
-	if s.safe, err = s.newSafe(); err != nil {
-		return nil, err
-	}
-	if s.control, err = s.newControl(ctx); err != nil {
-		return nil, err
-	}
-	if s.edge, err = s.newEdge(); err != nil {
-		return nil, errors.Join(err, s.control.db.Close())
+	if err := s.assemble(ctx, driver, binary); err != nil {
+		return nil, errors.Join(err, s.models.close())
 	}
 	return s, nil
+}
+
+// assemble makes the parts that have agents in them.
+func (s *server) assemble(ctx context.Context, driver sandbox.Driver, binary string) (err error) {
+	if s.fleet, err = s.agents(driver, binary); err != nil {
+		return err
+	}
+	if s.pool, err = s.newPool(); err != nil {
+		return err
+	}
+	if s.safe, err = s.newSafe(); err != nil {
+		return err
+	}
+	if s.control, err = s.newControl(ctx); err != nil {
+		return err
+	}
+	if s.edge, err = s.newEdge(); err != nil {
+		return errors.Join(err, s.control.db.Close())
+	}
+	return nil
 }
 
 // run runs the parts until ctx ends or one of them fails.
@@ -141,6 +158,7 @@ func (s *server) run(ctx context.Context, public, socket net.Listener) error {
 	})
 	group.Go(func() error { return s.serveAdmin(ctx, socket) })
 	group.Go(func() error { return s.control.run(ctx) })
+	group.Go(func() error { return s.models.run(ctx, s) })
 	group.Go(func() error { return s.pool.Run(ctx) })
 	group.Go(func() error { return s.tidyImages(ctx) })
 	if s.safe != nil {

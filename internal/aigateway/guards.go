@@ -1,0 +1,46 @@
+package aigateway
+
+import (
+	"net/http"
+
+	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
+)
+
+// inspect has the caller's guardrails look at the request: what they find is
+// recorded, what they blot out never leaves, what they refuse is not sent.
+func (c *call) inspect(b *body) error {
+	if c.g.opts.Guards == nil {
+		return nil
+	}
+	c.rules = c.g.opts.Guards(c.from.Name)
+	report := c.rules.Examine(c.subject(guardrail.Request), b.bytes())
+	c.found(report)
+	if report.Blocked {
+		return &failure{status: http.StatusBadRequest, kind: "guardrail", msg: report.Reason()}
+	}
+	if report.Body != nil {
+		b.replace(report.Body)
+	}
+	return nil
+}
+
+// listen has the guardrails look at an answer while it passes. It has gone when they
+// have seen it, so that they only tell.
+func (c *call) listen() {
+	c.heard = c.rules.Stream(c.subject(guardrail.Response))
+}
+
+func (c *call) subject(d guardrail.Direction) guardrail.Subject {
+	return guardrail.Subject{Direction: d, Caller: c.from.Name, Provider: c.to.name, Model: c.ask.model}
+}
+
+// found notes what was found: never the thing itself.
+func (c *call) found(report guardrail.Report) {
+	for _, f := range report.Findings {
+		note := f.Check + ": " + f.Kind
+		if f.Action != guardrail.Flag {
+			note += " (" + string(f.Action) + ")"
+		}
+		c.rec.guards = append(c.rec.guards, note+" at "+f.Path)
+	}
+}

@@ -1,0 +1,90 @@
+package aigateway
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/moltworker/moltworker/internal/aigateway/limit"
+	"github.com/moltworker/moltworker/internal/aigateway/provider"
+)
+
+// lane is the way to one provider: which of its keys are fit for use, and whether it
+// answers at all.
+type lane struct {
+	breaker *limit.Breaker
+
+	mu    sync.Mutex
+	names []string    // guarded by mu: of the keys in pool
+	pool  *limit.Pool // guarded by mu
+}
+
+// laneTo returns the one lane to a provider.
+func (g *Gateway) laneTo(name string) *lane {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lanes[name] == nil {
+		g.lanes[name] = &lane{breaker: limit.NewBreaker(limit.BreakerOptions{Name: name, Now: g.opts.Now})}
+	}
+	return g.lanes[name]
+}
+
+// pick chooses a key for an agent's call, of those that were not tried yet. An agent
+// keeps its key while that is fit: the provider's prompt cache belongs to it.
+func (l *lane) pick(who string, keys []provider.Credential, tried []string, now func() time.Time) (provider.Credential, error) {
+	if len(keys) == 1 {
+		return keys[0], nil // if it is not fit, the provider says so best
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	names := make([]string, len(keys))
+	pooled := make([]limit.PoolKey, len(keys))
+	for i, k := range keys {
+		names[i], pooled[i] = k.Name, limit.PoolKey{Name: k.Name}
+	}
+	if !slices.Equal(names, l.names) {
+		var err error
+		if l.pool == nil {
+			l.pool, err = limit.NewPool(limit.PoolOptions{Keys: pooled, Sticky: true, Now: now})
+		} else {
+			err = l.pool.SetKeys(pooled)
+		}
+		if err != nil {
+			return provider.Credential{}, err
+		}
+		l.names = names
+	}
+	name, err := l.pool.Pick(who, tried...)
+	if err != nil {
+		return provider.Credential{}, err
+	}
+	return keys[slices.Index(names, name)], nil
+}
+
+// report says what a key was answered.
+func (l *lane) report(key provider.Credential, status int, wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.Contains(l.names, key.Name) {
+		l.pool.Report(key.Name, status, wait)
+	}
+}
+
+// unfit puts a lane's word that no call goes now into an answer.
+func unfit(err error) error {
+	f := &failure{status: http.StatusServiceUnavailable, kind: "upstream_down", msg: err.Error()}
+	var away *limit.Unavailable
+	var spent *limit.Exhausted
+	switch {
+	case errors.As(err, &away):
+		f.retryAfter = seconds(away.RetryAfter)
+		if away.Limited {
+			f.status, f.kind = http.StatusTooManyRequests, "upstream_limited"
+		}
+	case errors.As(err, &spent):
+		f.status, f.kind, f.retryAfter = http.StatusTooManyRequests, "keys_limited", seconds(spent.RetryAfter)
+	}
+	return f
+}
