@@ -32,7 +32,9 @@ func Open(t testing.TB) context.Context {
 	bin, libs := Path(t)
 	alloc, stop := chromedp.NewExecAllocator(context.Background(),
 		chromedp.ExecPath(bin),
-		chromedp.Env("LD_LIBRARY_PATH="+libs),
+		// People's browsers have a language; without a locale this one's is none that
+		// scripts could use.
+		chromedp.Env("LD_LIBRARY_PATH="+libs, "LANG=en_US.UTF-8", "LC_ALL=en_US.UTF-8"),
 		chromedp.NoFirstRun, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Headless,
 		chromedp.Flag("no-zygote", true),
 		chromedp.Flag("disable-background-networking", true),

@@ -22,11 +22,21 @@ const tunnel = `const s=require("net").connect(%d,"127.0.0.1");process.stdin.pip
 // the answer. It is quicker than a browser.
 func (u *up) chat(t *testing.T, message string) string {
 	t.Helper()
+	answer, err := u.tryChat(t, message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// tryChat is chat with a gateway that may just take up a new configuration.
+func (u *up) tryChat(t *testing.T, message string) (string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	defer cancel()
 	link, err := url.Parse(u.link())
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	admin := client.New(u.data)
 	dial := func(context.Context) (net.Conn, error) {
@@ -41,12 +51,8 @@ func (u *up) chat(t *testing.T, message string) string {
 	}
 	c, err := gateway.Dial(ctx, dial, link.Query().Get("token"))
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer c.Close()
-	answer, err := c.Chat(ctx, "main", message)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer
+	return c.Chat(ctx, "main", message)
 }

@@ -14,14 +14,16 @@ func TestKeyCountsAtOnce(t *testing.T) {
 	const key = "sk-ant-real-8c1f0a66d2"
 	provider := fakemodel.Start(&fakemodel.Model{
 		Key:   key,
-		Reply: func(*fakemodel.Call) fakemodel.Reply { return fakemodel.Reply{Text: "the provider itself says hello"} },
+		Reply: func(*fakemodel.Call) fakemodel.Reply {
+			return fakemodel.Reply{Text: "the provider itself says hello", Usage: fakemodel.Usage{In: int(turnUsage.In), Out: int(turnUsage.Out), CacheRead: int(turnUsage.CacheRead)}}
+		},
 	})
 	t.Cleanup(provider.Close)
 	t.Setenv("ANTHROPIC_BASE_URL", provider.URL)
 	u := startUp(t, t.TempDir())
 	u.awaitAwake(0)
 
-	if got := ask(u, "hello"); !strings.Contains(got, "demo") {
+	if got := u.chat(t, "hello"); !strings.Contains(got, "demo") {
 		t.Errorf("without a key: %s", got)
 	}
 	put := exec.Command(program, "secret", "put", "ANTHROPIC_API_KEY", "--data", u.data)
@@ -33,17 +35,17 @@ func TestKeyCountsAtOnce(t *testing.T) {
 		return strings.Contains(u.inside("cat ~/.openclaw/openclaw.json"), "mw-anthropic/")
 	})
 	eventually(t, 2*patience, "the provider answers", func() bool {
-		return strings.Contains(ask(u, "hello again"), "the provider itself says hello")
+		got, err := u.tryChat(t, "hello again")
+		return err == nil && strings.Contains(got, "the provider itself says hello")
 	})
 	if call := provider.Last(); call == nil || call.Problem != "" {
 		t.Errorf("the provider refused the call: %+v", call)
 	}
+	callsAreCounted(t, u, provider)
 	if got := strings.TrimSpace(u.inside("cat /proc/*/environ 2>/dev/null | grep -c '" + key + "'; grep -rlF '" + key + "' /home /etc /tmp /run /var 2>/dev/null || echo no")); got != "0\nno" {
 		t.Errorf("the key is inside: %s", got)
 	}
 }
 
-// ask says something to the agent with OpenClaw's own command line, inside.
-func ask(u *up, message string) string {
-	return u.inside("openclaw agent --agent main --json --message '" + message + "' 2>&1 || true")
-}
+// turnUsage is what the provider says of each answer.
+var turnUsage = struct{ In, Out, CacheRead int64 }{1234, 56, 789}

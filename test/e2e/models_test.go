@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/moltworker/moltworker/internal/admin"
+	"github.com/moltworker/moltworker/internal/aigateway/price"
+	"github.com/moltworker/moltworker/test/fakemodel"
+)
+
+// calls are the recorded calls, newest first.
+func (u *up) calls() []admin.ModelCall {
+	u.t.Helper()
+	r := u.moltworker("ai", "calls", "--json")
+	var page admin.ModelCalls
+	if err := json.Unmarshal([]byte(r.stdout), &page); err != nil || r.code != 0 {
+		u.t.Fatalf("ai calls: code %d, %v: %s%s", r.code, err, r.stdout, r.stderr)
+	}
+	return page.Calls
+}
+
+// awaitCall waits for a recorded call of a kind.
+func (u *up) awaitCall(what string, is func(admin.ModelCall) bool) (found admin.ModelCall) {
+	u.t.Helper()
+	eventually(u.t, 3*patience, what, func() bool {
+		for _, c := range u.calls() {
+			if is(c) {
+				found = c
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// callsAreCounted follows what the real OpenClaw's calls cost: a person's turn to the
+// last token, a heartbeat as one, and a budget that is spent.
+func callsAreCounted(t *testing.T, u *up, provider *fakemodel.Server) {
+	t.Run("a turn costs what the provider says", func(t *testing.T) {
+		c := u.awaitCall("the turn is recorded", func(c admin.ModelCall) bool { return c.Provider == "anthropic" && c.Status == 200 })
+		if c.Trigger != "user" || c.Agent != "main" || c.Tokens.Input != turnUsage.In || c.Tokens.CacheRead != turnUsage.CacheRead || c.Tokens.Output != turnUsage.Out {
+			t.Errorf("recorded as %+v", c)
+		}
+		// claude-sonnet-5-5, the model that agents use unasked, costs $2 for a million
+		// tokens read, $0.10 from the cache, and $10 for a million written:
+		// 1234 * 2 + 789 * 0.1 + 56 * 10 = 3106.9 millionths of a dollar.
+		if want := price.Dollar * 31069 / 10_000_000; c.Cost == nil || *c.Cost != want {
+			t.Errorf("it cost %v, want %v", c.Cost, want)
+		}
+	})
+
+	t.Run("a heartbeat is told from a person", func(t *testing.T) {
+		// Without a target, one that nobody has written to by a channel has none.
+		u.inside(`openclaw config set agents.defaults.heartbeat '{"every":"20s","target":"none"}'`)
+		c := u.awaitCall("a heartbeat is recorded", func(c admin.ModelCall) bool { return c.Trigger == "heartbeat" })
+		if c.Provider != "anthropic" {
+			t.Errorf("recorded as %+v", c)
+		}
+		if r := u.moltworker("ai", "stop", "main", "--trigger", "heartbeat"); r.code != 0 {
+			t.Fatalf("code %d: %s", r.code, r.stderr)
+		}
+		u.awaitCall("a heartbeat is refused", func(c admin.ModelCall) bool { return c.Trigger == "heartbeat" && c.Error == "stopped" })
+		u.inside(`openclaw config set agents.defaults.heartbeat '{"every":"0m"}'`)
+	})
+
+	t.Run("who has spent the budget is told so", func(t *testing.T) {
+		if r := u.moltworker("ai", "budget", "set", "tiny", "--limit", "0.000001", "--per", "day"); r.code != 0 {
+			t.Fatalf("code %d: %s", r.code, r.stderr)
+		}
+		before := len(provider.Calls())
+		if got := u.chat(t, "one more question"); !strings.Contains(got, "tiny") || !strings.Contains(got, "moltworker ai budget") {
+			t.Errorf("it says %s", got)
+		}
+		for _, c := range provider.Calls()[before:] {
+			if strings.Contains(strings.Join(c.Prompts, " "), "one more question") {
+				t.Error("the provider was called all the same")
+			}
+		}
+		if r := u.moltworker("ai", "budget", "rm", "tiny"); r.code != 0 {
+			t.Errorf("code %d: %s", r.code, r.stderr)
+		}
+	})
+}
