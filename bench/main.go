@@ -1,10 +1,11 @@
 // Command bench measures a moltworker of this source tree: how long agents boot,
 // what the way to them adds to a request, what they take while idle, how long they
-// take to wake, what many of them come to, and what backing one up costs. Every number stands beside a baseline
-// taken in the same run. Where the order is free, what is compared takes turns, so
-// that a busy machine slows both alike; how an image lies changes only now and then.
+// take to wake, what many of them come to, what backing one up costs, and what the AI
+// gateway adds to a model call. Every number stands beside a baseline taken in the
+// same run. Where the order is free, what is compared takes turns, so that a busy
+// machine slows both alike; how an image lies changes only now and then.
 //
-//	go run ./bench [-short] [-n N] [-json FILE] [-pprof FILE] [-agents N] [latency|boot|memory|wake|fleet|pool|backup|all]...
+//	go run ./bench [-short] [-n N] [-json FILE] [-pprof FILE] [-agents N] [latency|boot|memory|wake|fleet|pool|backup|aigateway|all]...
 //
 // It must not be imported, and measures the parts through their public faces
 // only. docs/benchmarks.md says how to read what it prints.
@@ -41,6 +42,8 @@ func main() {
 			os.Exit(status(runProbe(os.Args[2:])))
 		case backupRole:
 			os.Exit(status(runBackup(os.Args[2:])))
+		case callRole:
+			os.Exit(status(runCalls(os.Args[2:])))
 		}
 	}
 	if err := gvisor.EnterUserNamespace(); err != nil && !errors.Is(err, sandbox.ErrUnavailable) {
@@ -117,16 +120,17 @@ func (o options) rounds(full, short int) int {
 }
 
 // order is that in which everything is measured.
-var order = []string{"latency", "boot", "memory", "wake", "fleet", "pool", "backup"}
+var order = []string{"latency", "boot", "memory", "wake", "fleet", "pool", "backup", "aigateway"}
 
 var measurements = map[string]func(context.Context, *bench) ([]table, error){
-	"boot":    measureBoot,
-	"latency": measureLatency,
-	"memory":  measureMemory,
-	"wake":    measureWake,
-	"fleet":   measureFleet,
-	"pool":    measurePool,
-	"backup":  measureBackup,
+	"boot":      measureBoot,
+	"latency":   measureLatency,
+	"memory":    measureMemory,
+	"wake":      measureWake,
+	"fleet":     measureFleet,
+	"pool":      measurePool,
+	"backup":    measureBackup,
+	"aigateway": measureAIGateway,
 }
 
 // bench is one run of this program.

@@ -22,14 +22,16 @@ import (
 	"github.com/moltworker/moltworker/internal/openclaw/gateway"
 )
 
-// Trials are not about numbers: they put an agent through something and find
-// fault when anything is lost or left behind. All trials of a run share one `up`.
+// Trials are not about numbers: they put an agent, or the AI gateway, through
+// something and find fault when anything is lost or left behind. All trials of agents
+// share one `up`.
 var trials = map[string]func(context.Context, *bench) ([]table, error){
-	"soak":   trying(trySoak),
-	"chaos":  trying(tryChaos),
-	"cron":   trying(tryCron),
-	"clock":  trying(tryClock),
-	"saving": trying(trySaving),
+	"soak":    trying(trySoak),
+	"chaos":   trying(tryChaos),
+	"cron":    trying(tryCron),
+	"clock":   trying(tryClock),
+	"saving":  trying(trySaving),
+	"streams": tryStreams, // on no stage
 }
 
 // trying has the stage show what `up` said when a trial has found fault.
@@ -43,8 +45,8 @@ func trying(try func(context.Context, *bench) ([]table, error)) func(context.Con
 	}
 }
 
-// trialOrder is that of "trials". Saving, which has a stage of its own, is tried by
-// its name.
+// trialOrder is that of "trials". Saving, which has a stage of its own, and streams,
+// which needs none, are tried by their names.
 var trialOrder = []string{"soak", "chaos", "cron", "clock"}
 
 // faults are what a trial found wrong.

@@ -83,7 +83,7 @@ func TestTrialsAreNamed(t *testing.T) {
 		t.Errorf("parsed %+v, %v", o, err)
 	}
 	// Those of "trials", and those that run by name alone.
-	named := append([]string{"saving"}, trialOrder...)
+	named := append([]string{"saving", "streams"}, trialOrder...)
 	slices.Sort(named)
 	if exist := slices.Sorted(maps.Keys(trials)); !slices.Equal(named, exist) {
 		t.Errorf("%v are named, %v exist", named, exist)
