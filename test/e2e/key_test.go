@@ -13,7 +13,7 @@ import (
 func TestKeyCountsAtOnce(t *testing.T) {
 	const key = "sk-ant-real-8c1f0a66d2"
 	provider := fakemodel.Start(&fakemodel.Model{
-		Key:   key,
+		Key: key,
 		Reply: func(*fakemodel.Call) fakemodel.Reply {
 			return fakemodel.Reply{Text: "the provider itself says hello", Usage: fakemodel.Usage{In: int(turnUsage.In), Out: int(turnUsage.Out), CacheRead: int(turnUsage.CacheRead)}}
 		},
