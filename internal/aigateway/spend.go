@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,7 @@ func (c *call) admit(size int) error {
 	most, tokens := c.most(size)
 	hold, err := c.g.opts.Budget.Reserve(budget.Call{
 		ID: c.id.String(), Agent: c.from.Name, Provider: c.to.name, Model: c.counted(), Trigger: c.trigger,
-		At: c.start, LastUser: c.load.lastUser(),
+		At: c.start, LastUser: c.load.lastUser(), Unpriced: !c.spend.priced && c.spend.custom == nil,
 	}, most, tokens)
 	if err != nil {
 		return refusal(err)
@@ -92,6 +93,7 @@ func refusal(err error) error {
 	f := &failure{status: http.StatusTooManyRequests, msg: err.Error(), kind: "budget", cause: err, final: true}
 	var exceeded *budget.Exceeded
 	var stopped *budget.Stopped
+	var unpriced *budget.Unpriced
 	switch {
 	case errors.As(err, &exceeded):
 		if exceeded.Busy() {
@@ -101,10 +103,12 @@ func refusal(err error) error {
 		}
 	case errors.As(err, &stopped):
 		f.kind = "stopped"
+	case errors.As(err, &unpriced):
+		f.kind = "unpriced"
 	default:
 		f.status, f.kind = http.StatusServiceUnavailable, "ledger"
 	}
-	if more := remedy.Of(err); more != "" {
+	if more := remedy.Of(err); more != "" && !strings.Contains(f.msg, more) {
 		f.msg += "; " + more
 	}
 	f.cause = nil // the message says it all

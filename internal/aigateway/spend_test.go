@@ -270,21 +270,33 @@ func TestABrokenStreamIsEstimated(t *testing.T) {
 }
 
 // TestAnUnknownPriceIsNotNothing: the call is counted, and that its price is not
-// known.
+// known. Under a budget of money it is not made: nobody could say when that is spent.
 func TestAnUnknownPriceIsNotNothing(t *testing.T) {
-	b := newBooks(t, daily(price.Dollar))
+	b := newBooks(t, budget.Rule{ID: "many", Period: budget.Day, Tokens: 1_000_000})
 	r := newRig(t, says("hello"), b.use)
-	req := apis[0].request(r.url, true)
-	body := `{"model":"nobody-knows-it","max_tokens":5,"stream":true,"messages":[{"role":"user","content":"x"}]}`
-	req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
-	if got := r.do(req); got.StatusCode != 200 {
+	ask := func() answer {
+		req := apis[0].request(r.url, true)
+		body := `{"model":"nobody-knows-it","max_tokens":5,"stream":true,"messages":[{"role":"user","content":"x"}]}`
+		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		return r.do(req)
+	}
+	if got := ask(); got.StatusCode != 200 || !strings.Contains(got.body, "hello") {
 		t.Fatalf("%d %s", got.StatusCode, got.body)
 	}
 	if call := b.recorded(1)[0]; call.CostKnown || call.Usage.Output != 5 {
 		t.Errorf("recorded as %+v", call)
 	}
-	if s := b.ledger.State().Rules[0]; s.Unknown != 1 || s.Spent != 0 {
+	if s := b.ledger.State().Rules[0]; s.Unknown != 1 || s.Spent != 0 || s.SpentTokens != 15 {
 		t.Errorf("the ledger says %+v", s)
+	}
+	if err := b.ledger.SetRules([]budget.Rule{daily(price.Dollar)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(); got.StatusCode != 200 || !strings.Contains(got.body, "prices.json") || !strings.Contains(got.body, "daily") {
+		t.Errorf("under a budget: %d %s", got.StatusCode, got.body)
+	}
+	if call := b.recorded(2)[0]; call.Error != "unpriced" || len(r.model.Calls()) != 1 {
+		t.Errorf("recorded as %+v after %d calls", call, len(r.model.Calls()))
 	}
 }
 

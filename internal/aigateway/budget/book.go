@@ -401,6 +401,16 @@ func (b *book) check(w *who, day int32, most price.Money, tokens int64) (worst *
 	return worst, ruled
 }
 
+// ofMoney is a rule about money that a call falls under, or nil.
+func (b *book) ofMoney(w *who) *account {
+	for _, a := range b.accounts {
+		if (a.Limit > 0 || a.kind == credit) && a.Match.fits(w) {
+			return a
+		}
+	}
+	return nil
+}
+
 // setAccounts puts rules in place of those there were. Totals go on under the same
 // ID; everything else is counted anew from the rows. A threshold that is passed
 // already is told of when the limit is a new one.

@@ -23,6 +23,9 @@ type Call struct {
 	// LastUser is when somebody last talked to the agent, or when it was made; zero
 	// when that is not known, and then heartbeats are not kept back for it.
 	LastUser time.Time
+	// Unpriced says that nobody knows what the call costs. It is not made where a rule
+	// about money is for it, as that could not be kept.
+	Unpriced bool
 }
 
 func (c *Call) who() who {
@@ -53,8 +56,7 @@ type Reservation struct {
 }
 
 // Reserve admits a call that costs at most so much and moves at most so many tokens,
-// or says why not: [*Exceeded], [*Stopped], [ErrUnwritable], [ErrClosed]. most is 0
-// where the price is not known; such a call is refused only where nothing is left.
+// or says why not: [*Exceeded], [*Unpriced], [*Stopped], [ErrUnwritable], [ErrClosed].
 func (l *Ledger) Reserve(call Call, most price.Money, tokens int64) (*Reservation, error) {
 	now := l.now()
 	if call.At.IsZero() {
@@ -82,6 +84,9 @@ func (l *Ledger) Reserve(call Call, most price.Money, tokens int64) (*Reservatio
 	exceeded, ruled := l.book.check(&r.who, r.day, r.money, r.tokens)
 	if exceeded != nil {
 		return nil, exceeded
+	}
+	if a := l.book.ofMoney(&r.who); a != nil && call.Unpriced {
+		return nil, &Unpriced{Rule: a.Rule, Provider: call.Provider, Model: call.Model, kind: a.kind, agent: call.Agent}
 	}
 	if err := l.admit(&r, ruled); err != nil {
 		return nil, err

@@ -166,3 +166,23 @@ func ifElse(cond bool, yes, no string) string {
 	}
 	return no
 }
+
+// Unpriced is why a call is not made that falls under a rule about money though
+// nobody knows what it costs. Its text is for the user of the agent.
+type Unpriced struct {
+	Rule            Rule
+	Provider, Model string
+	kind            kind
+	agent           string
+}
+
+func (e *Unpriced) Error() string {
+	rule := Exceeded{Rule: e.Rule, Agent: e.agent, kind: e.kind}
+	rule.Rule.Period = "" // it is not about this one
+	return fmt.Sprintf("What model %q of %s costs is not known. %s could not be kept, so it is not called. To go on: %s", e.Model, e.Provider, rule.subject(), e.Remedy())
+}
+
+// Remedy is what makes the call possible.
+func (e *Unpriced) Remedy() string {
+	return "say its price in prices.json in the data directory, as docs/models.md shows, or use another model"
+}
