@@ -29,6 +29,7 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/calllog"
 	"github.com/moltworker/moltworker/internal/aigateway/demo"
 	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
+	"github.com/moltworker/moltworker/internal/aigateway/limit"
 	"github.com/moltworker/moltworker/internal/aigateway/price"
 	"github.com/moltworker/moltworker/internal/aigateway/provider"
 )
@@ -46,6 +47,12 @@ type Options struct {
 	Budget *budget.Ledger
 	// Calls keeps a record of every call. Without it only the log has one.
 	Calls *calllog.Log
+
+	// Windows bound how often each caller calls, and how many tokens it moves.
+	Windows []*limit.Window
+	// Gate bounds how many calls are under way at once. Without it only each caller's
+	// own are bounded.
+	Gate *limit.Gate
 
 	// Cache keeps answers for their caller. Without it none are kept.
 	Cache *cache.Store

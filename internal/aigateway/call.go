@@ -13,6 +13,7 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/cache"
 	"github.com/moltworker/moltworker/internal/aigateway/calllog"
 	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
+	"github.com/moltworker/moltworker/internal/aigateway/limit"
 	"github.com/moltworker/moltworker/internal/aigateway/provider"
 	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
@@ -89,6 +90,13 @@ func (c *call) serve() (err error) {
 	}
 	if answered, err := c.recall(b); answered {
 		return err
+	}
+	if c.g.opts.Gate != nil {
+		leave, err := c.g.opts.Gate.Enter(ctx, limit.Key{Agent: c.from.Name})
+		if err != nil {
+			return c.because(tooMuch(err))
+		}
+		defer leave()
 	}
 	if err := c.admit(len(b.bytes())); err != nil {
 		return c.tellUser(err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/moltworker/moltworker/internal/aigateway/budget"
+	"github.com/moltworker/moltworker/internal/aigateway/limit"
 	"github.com/moltworker/moltworker/internal/aigateway/price"
 	"github.com/moltworker/moltworker/internal/aigateway/provider"
 	"github.com/moltworker/moltworker/internal/aigateway/usage"
@@ -25,7 +26,8 @@ type spend struct {
 	rates  price.Rates
 	priced bool // the price is known, be it nothing
 	hold   *budget.Reservation
-	custom *price.Custom // what a program says that its call costs
+	turns  []*limit.Ticket // of the windows
+	custom *price.Custom   // what a program says that its call costs
 }
 
 // admit asks whether the call may be made, and holds the most that it can cost until
@@ -38,10 +40,13 @@ func (c *call) admit(size int) error {
 		}
 		c.spend.custom = &custom
 	}
-	if c.g.opts.Budget == nil || !c.to.ep.Paid {
+	if !c.to.ep.Paid {
 		return nil
 	}
 	most, tokens := c.most(size)
+	if err := c.takeTurns(tokens); err != nil || c.g.opts.Budget == nil {
+		return err
+	}
 	hold, err := c.g.opts.Budget.Reserve(budget.Call{
 		ID: c.id.String(), Agent: c.from.Name, Provider: c.to.name, Model: c.counted(), Trigger: c.trigger,
 		At: c.start, LastUser: c.load.lastUser(), Unpriced: !c.spend.priced && c.spend.custom == nil,
@@ -51,6 +56,45 @@ func (c *call) admit(size int) error {
 	}
 	c.spend.hold = hold
 	return nil
+}
+
+// takeTurns counts the call in every window, or in none.
+func (c *call) takeTurns(tokens int64) error {
+	for _, w := range c.g.opts.Windows {
+		turn, err := w.Take(limit.Key{Agent: c.from.Name}, tokens)
+		if err != nil {
+			c.endTurns(0)
+			return tooMuch(err)
+		}
+		c.spend.turns = append(c.spend.turns, turn)
+	}
+	return nil
+}
+
+// endTurns gives the windows' turns back with what was moved; a call that consumed
+// nothing was none.
+func (c *call) endTurns(tokens int64) {
+	for _, turn := range c.spend.turns {
+		if c.consumed {
+			turn.Done(tokens)
+		} else {
+			turn.Cancel()
+		}
+	}
+	c.spend.turns = nil
+}
+
+// tooMuch puts a limit's word into an answer.
+func tooMuch(err error) error {
+	f := &failure{status: http.StatusTooManyRequests, kind: "limited", msg: err.Error()}
+	var over *limit.Limited
+	if errors.As(err, &over) {
+		f.final = over.Never
+		if over.RetryAfter > 0 {
+			f.retryAfter = seconds(over.RetryAfter)
+		}
+	}
+	return f
 }
 
 // price finds what a model of this call's provider costs now.
@@ -125,6 +169,7 @@ func (c *call) settle() {
 	if used.Known && !used.Estimated {
 		c.load.learn(c.rec.in, used.Prompt())
 	}
+	c.endTurns(used.Total())
 	hold := c.spend.hold
 	switch {
 	case hold == nil:

@@ -47,6 +47,8 @@ type Config struct {
 	ImageSpace         int64         // bytes; 0: no limit
 
 	Demo             bool
+	ModelLimits      []ModelLimit
+	ModelCalls       int           // under way at once; 0: no limit
 	ModelCache       time.Duration // how long answers are given again; 0: not
 	Model            string        // PROVIDER/MODEL; empty: the provider's default
 	AnthropicKey     secret.Value

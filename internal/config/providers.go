@@ -1,5 +1,18 @@
 package config
 
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ModelLimit is how much an agent may call models in a time: so many calls, or so
+// many tokens.
+type ModelLimit struct {
+	Requests, Tokens int64 // one of the two
+	Per              time.Duration
+}
+
 // providerKeys are the settings of model providers beside Anthropic and OpenAI. The
 // AI gateway looks them up by their names (see its package provider, which knows what
 // they mean); here it is only checked that they can be what they should. More keys of
@@ -74,4 +87,34 @@ func (c *Config) chooseModel() {
 	if c.Model == "" {
 		c.Model = c.gatewayModel
 	}
+}
+
+func modelLimits(c *Config, v string) error {
+	const right = "such as 60/1m for calls, 500000t/1h for tokens, each in 1s to 744h"
+	var all []ModelLimit
+	for _, item := range splitList(v) {
+		number, per, _ := strings.Cut(item, "/")
+		digits, tokens := strings.CutSuffix(number, "t")
+		n, err := strconv.ParseInt(digits, 10, 64)
+		d, errPer := time.ParseDuration(per)
+		if err != nil || errPer != nil || n < 1 || n > 1e12 || d < time.Second || d > 744*time.Hour || len(all) == 8 {
+			return wrong(v, "a list of limits", right)
+		}
+		l := ModelLimit{Requests: n, Per: d}
+		if tokens {
+			l = ModelLimit{Tokens: n, Per: d}
+		}
+		all = append(all, l)
+	}
+	c.ModelLimits = all
+	return nil
+}
+
+func modelCalls(c *Config, v string) error {
+	n, err := strconv.ParseUint(v, 10, 16)
+	if err != nil || n > 10_000 {
+		return wrong(v, "a number of calls", "a number from 0 to 10000")
+	}
+	c.ModelCalls = int(n)
+	return nil
 }

@@ -136,7 +136,7 @@ var rooms = map[string][]string{
 	// What keeps agents safe is asked by the control plane, and knows no agent's life.
 	"internal/safe": with(with(tools, shelves...), "internal/admin", "internal/backup/watch", "internal/migrate"),
 
-	"internal/server": with(with(with(doors, drivers...), books...), "internal/aigateway/cache", "internal/aigateway/guardrail", "internal/aigateway/provider", "internal/safe", "internal/migrate", "internal/blob/dir", "internal/blob/pace", "internal/blob/retry", "internal/blob/s3",
+	"internal/server": with(with(with(doors, drivers...), books...), "internal/aigateway/cache", "internal/aigateway/guardrail", "internal/aigateway/limit", "internal/aigateway/provider", "internal/safe", "internal/migrate", "internal/blob/dir", "internal/blob/pace", "internal/blob/retry", "internal/blob/s3",
 		"internal/store", "internal/audit", "internal/access/accounts", "internal/access/allow", "internal/access/cfaccess",
 		"internal/access/oidc", "internal/admin/debug", "internal/admin/metrics", "internal/admin/web", "internal/page", "internal/signin"),
 

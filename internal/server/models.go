@@ -19,8 +19,10 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/cache"
 	"github.com/moltworker/moltworker/internal/aigateway/calllog"
 	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
+	"github.com/moltworker/moltworker/internal/aigateway/limit"
 	"github.com/moltworker/moltworker/internal/aigateway/price"
 	"github.com/moltworker/moltworker/internal/aigateway/provider"
+	"github.com/moltworker/moltworker/internal/config"
 	"github.com/moltworker/moltworker/internal/openclaw"
 	"github.com/moltworker/moltworker/internal/remedy"
 )
@@ -76,7 +78,13 @@ func (s *server) openModels(ctx context.Context) (m *models, err error) {
 	if err != nil {
 		return m, err
 	}
+	windows, gate, err := limits(s.cfg)
+	if err != nil {
+		return m, err
+	}
 	m.gateway, err = aigateway.New(aigateway.Options{
+		Windows:  windows,
+		Gate:     gate,
 		Settings: func() provider.Settings { return s.secrets.view() },
 		Prices:   func() *price.Table { return m.prices },
 		Budget:   m.ledger,
@@ -89,6 +97,22 @@ func (s *server) openModels(ctx context.Context) (m *models, err error) {
 		Log:      log,
 	})
 	return m, err
+}
+
+// limits are how often agents may call, and how many calls there may be at once: who
+// is too many waits for a while, each agent's in turn.
+func limits(cfg config.Config) (windows []*limit.Window, gate *limit.Gate, err error) {
+	for _, l := range cfg.ModelLimits {
+		w, err := limit.NewWindow(limit.WindowOptions{Rate: limit.Rate{Requests: l.Requests, Tokens: l.Tokens, Per: l.Per, Sliding: true}})
+		if err != nil {
+			return nil, nil, err
+		}
+		windows = append(windows, w)
+	}
+	if cfg.ModelCalls > 0 {
+		gate = limit.NewGate(limit.GateOptions{Total: cfg.ModelCalls, Queue: 8 * cfg.ModelCalls, Wait: time.Minute})
+	}
+	return windows, gate, nil
 }
 
 // loadPrices is the table of prices, with a person's own over it.

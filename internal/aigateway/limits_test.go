@@ -1,0 +1,61 @@
+package aigateway
+
+import (
+	"testing"
+	"time"
+
+	"github.com/moltworker/moltworker/internal/aigateway/limit"
+	"github.com/moltworker/moltworker/test/fakemodel"
+)
+
+// TestLimits: so many calls and tokens in a time, and so many calls at once; what is
+// too much says when to come back, and a call that was refused counts for nothing.
+func TestLimits(t *testing.T) {
+	window := func(rate limit.Rate) *limit.Window {
+		w, err := limit.NewWindow(limit.WindowOptions{Rate: rate})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	t.Run("calls", func(t *testing.T) {
+		r := newRig(t, says("hello"), func(o *Options) {
+			o.Windows = []*limit.Window{window(limit.Rate{Requests: 100, Per: time.Hour}), window(limit.Rate{Requests: 2, Per: time.Hour})}
+		})
+		for i := range 4 {
+			got := r.do(apis[0].request(r.url, true))
+			if (got.StatusCode == 200) != (i < 2) || i >= 2 && (got.StatusCode != 429 || got.Header.Get("Retry-After") == "") {
+				t.Errorf("call %d: %d %v", i, got.StatusCode, got.Header)
+			}
+		}
+	})
+	t.Run("tokens", func(t *testing.T) {
+		r := newRig(t, func(*fakemodel.Call) fakemodel.Reply {
+			return fakemodel.Reply{Text: "x", Usage: fakemodel.Usage{In: 300, Out: 400}}
+		},
+			func(o *Options) { o.Windows = []*limit.Window{window(limit.Rate{Tokens: 1000, Per: time.Hour})} })
+		for i, want := range []int{200, 200, 429} { // 700, then 1400 of 1000
+			if got := r.do(apis[0].request(r.url, true)); got.StatusCode != want {
+				t.Errorf("call %d: %d %s", i, got.StatusCode, got.body)
+			}
+		}
+	})
+	t.Run("at once", func(t *testing.T) {
+		hold := make(chan struct{})
+		r := newRig(t, func(*fakemodel.Call) fakemodel.Reply { return fakemodel.Reply{Text: "hello", Hold: hold} },
+			func(o *Options) { o.Gate = limit.NewGate(limit.GateOptions{Total: 1}) })
+		first := make(chan int)
+		go func() { first <- r.do(apis[0].request(r.url, true)).StatusCode }()
+		eventually(t, "the first call is under way", func() bool { return len(r.model.Calls()) == 1 })
+		if got := r.do(apis[0].request(r.url, true)); got.StatusCode != 429 {
+			t.Errorf("a second call: %d %s", got.StatusCode, got.body)
+		}
+		close(hold)
+		if code := <-first; code != 200 {
+			t.Errorf("the first call: %d", code)
+		}
+		if got := r.do(apis[0].request(r.url, true)); got.StatusCode != 200 {
+			t.Errorf("afterwards: %d %s", got.StatusCode, got.body)
+		}
+	})
+}
