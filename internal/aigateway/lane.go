@@ -14,11 +14,13 @@ import (
 // lane is the way to one provider: which of its keys are fit for use, and whether it
 // answers at all.
 type lane struct {
-	breaker *limit.Breaker
+	name string // of the provider
+	now  func() time.Time
 
-	mu    sync.Mutex
-	names []string    // guarded by mu: of the keys in pool
-	pool  *limit.Pool // guarded by mu
+	mu       sync.Mutex
+	names    []string                  // guarded by mu: of the keys in pool
+	pool     *limit.Pool               // guarded by mu
+	breakers map[string]*limit.Breaker // guarded by mu: one for each caller
 }
 
 // laneTo returns the one lane to a provider.
@@ -26,14 +28,25 @@ func (g *Gateway) laneTo(name string) *lane {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.lanes[name] == nil {
-		g.lanes[name] = &lane{breaker: limit.NewBreaker(limit.BreakerOptions{Name: name, Now: g.opts.Now})}
+		g.lanes[name] = &lane{name: name, now: g.opts.Now, breakers: map[string]*limit.Breaker{}}
 	}
 	return g.lanes[name]
 }
 
+// breaker keeps a caller's calls from a provider that is broken. Each caller has its
+// own: one that makes a provider fail, by what it asks, must not keep others away.
+func (l *lane) breaker(who string) *limit.Breaker {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.breakers[who] == nil {
+		l.breakers[who] = limit.NewBreaker(limit.BreakerOptions{Name: l.name, Now: l.now})
+	}
+	return l.breakers[who]
+}
+
 // pick chooses a key for an agent's call, of those that were not tried yet. An agent
 // keeps its key while that is fit: the provider's prompt cache belongs to it.
-func (l *lane) pick(who string, keys []provider.Credential, tried []string, now func() time.Time) (provider.Credential, error) {
+func (l *lane) pick(who string, keys []provider.Credential, tried []string) (provider.Credential, error) {
 	if len(keys) == 1 {
 		return keys[0], nil // if it is not fit, the provider says so best
 	}
@@ -47,7 +60,7 @@ func (l *lane) pick(who string, keys []provider.Credential, tried []string, now 
 	if !slices.Equal(names, l.names) {
 		var err error
 		if l.pool == nil {
-			l.pool, err = limit.NewPool(limit.PoolOptions{Keys: pooled, Sticky: true, Now: now})
+			l.pool, err = limit.NewPool(limit.PoolOptions{Keys: pooled, Sticky: true, Now: l.now})
 		} else {
 			err = l.pool.SetKeys(pooled)
 		}

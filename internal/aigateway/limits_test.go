@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -58,4 +59,37 @@ func TestLimits(t *testing.T) {
 			t.Errorf("afterwards: %d %s", got.StatusCode, got.body)
 		}
 	})
+}
+
+// TestWhoBreaksIsKeptAway: a caller whose calls fail one after another is kept from
+// the provider for a while, and nobody else is; impatience breaks nothing.
+func TestWhoBreaksIsKeptAway(t *testing.T) {
+	fails := func(c *fakemodel.Call) fakemodel.Reply {
+		if c.Header.Get("Idempotency-Key") == "bad" {
+			return fakemodel.Reply{Status: 500, Message: "no"}
+		}
+		return fakemodel.Reply{Text: "hello"}
+	}
+	r := newRig(t, fails)
+	other := httptest.NewServer(r.gw.Handler("bob"))
+	defer other.Close()
+	for range 5 {
+		hurried := apis[0].request(r.url, true)
+		hurried.Header.Set("Cf-Aig-Request-Timeout", "1")
+		r.do(hurried)
+	}
+	if got := r.do(apis[0].request(r.url, true)); got.StatusCode != 200 {
+		t.Errorf("after impatience: %d %s", got.StatusCode, got.body)
+	}
+	for range 5 {
+		req := apis[0].request(r.url, true)
+		req.Header.Set("Idempotency-Key", "bad")
+		r.do(req)
+	}
+	if got := r.do(apis[0].request(r.url, true)); got.StatusCode != 503 || got.Header.Get("Retry-After") == "" {
+		t.Errorf("who broke it: %d %s", got.StatusCode, got.body)
+	}
+	if got := r.do(apis[0].request(other.URL, true)); got.StatusCode != 200 {
+		t.Errorf("another: %d %s", got.StatusCode, got.body)
+	}
 }

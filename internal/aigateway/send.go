@@ -44,19 +44,19 @@ func (c *call) send(ctx context.Context, b *body) (*http.Response, error) {
 // tryOnce sends the request with one of the keys that were not tried yet, and has
 // the lane know how that went. wait is what the provider asked for before the next.
 func (c *call) tryOnce(ctx context.Context, b *body, lane *lane, tried []string) (resp *http.Response, wait time.Duration, err error) {
-	leave, err := lane.breaker.Allow()
+	leave, err := lane.breaker(c.from.Name).Allow()
 	if err != nil {
 		return nil, 0, unfit(err)
 	}
-	if c.key, err = lane.pick(c.from.Name, c.up.keys, tried, c.g.opts.Now); err != nil {
+	if c.key, err = lane.pick(c.from.Name, c.up.keys, tried); err != nil {
 		leave.Done(limit.Ignored)
 		return nil, 0, unfit(err)
 	}
 	c.rec.attempts++
 	resp, err = c.attempt(ctx, b)
 	switch {
-	case c.r.Context().Err() != nil:
-		leave.Done(limit.Ignored)
+	case c.r.Context().Err() != nil, err != nil && c.wish.timeout > 0:
+		leave.Done(limit.Ignored) // it may only have been the caller who did not wait
 	case err != nil, resp.StatusCode >= 500:
 		leave.Done(limit.Failed)
 	default:

@@ -53,8 +53,7 @@ func callsAreCounted(t *testing.T, u *up, provider *fakemodel.Server) {
 	})
 
 	t.Run("a heartbeat is told from a person", func(t *testing.T) {
-		// Without a target, one that nobody has written to by a channel has none.
-		u.inside(`openclaw config set agents.defaults.heartbeat '{"every":"20s","target":"none"}'`)
+		heartbeat(u, "20s")
 		c := u.awaitCall("a heartbeat is recorded", func(c admin.ModelCall) bool { return c.Trigger == "heartbeat" })
 		if c.Provider != "anthropic" {
 			t.Errorf("recorded as %+v", c)
@@ -63,7 +62,7 @@ func callsAreCounted(t *testing.T, u *up, provider *fakemodel.Server) {
 			t.Fatalf("code %d: %s", r.code, r.stderr)
 		}
 		u.awaitCall("a heartbeat is refused", func(c admin.ModelCall) bool { return c.Trigger == "heartbeat" && c.Error == "stopped" })
-		u.inside(`openclaw config set agents.defaults.heartbeat '{"every":"0m"}'`)
+		heartbeat(u, "0m")
 	})
 
 	t.Run("who has spent the budget is told so", func(t *testing.T) {
@@ -83,4 +82,15 @@ func callsAreCounted(t *testing.T, u *up, provider *fakemodel.Server) {
 			t.Errorf("code %d: %s", r.code, r.stderr)
 		}
 	})
+}
+
+// heartbeat has the agent look by itself so often whether there is anything to do.
+// Without a target, one to whom nobody has written by a channel does not.
+func heartbeat(u *up, every string) {
+	u.inside(`node -e '
+		const fs = require("fs"), file = process.env.HOME + "/.openclaw/openclaw.json";
+		const config = JSON.parse(fs.readFileSync(file));
+		((config.agents ??= {}).defaults ??= {}).heartbeat = {every: "` + every + `", target: "none"};
+		fs.writeFileSync(file + ".new", JSON.stringify(config, null, 2));
+		fs.renameSync(file + ".new", file)'`)
 }
