@@ -40,6 +40,9 @@ func measureBackup(ctx context.Context, b *bench) ([]table, error) {
 	t := table{Title: fmt.Sprintf("Backup: a state of %d MB", mb), Columns: []string{
 		"full MB", "full cpu s", "full s", "full RSS MB", "same MB", "same cpu s", "1 MB MB", "1 MB cpu s", "1 MB s", "restore s", "restore RSS MB"}}
 	for _, tool := range tools(b) {
+		if !strings.Contains(tool.name, b.tool) {
+			continue
+		}
 		if tool.program != "" {
 			if _, err := exec.LookPath(tool.program); err != nil {
 				t.Notes = append(t.Notes, tool.name+" is not installed")

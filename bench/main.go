@@ -68,6 +68,7 @@ type options struct {
 	seed   uint64        // of the points at which the trial of chaos kills
 	sleep  time.Duration // of the trial of the clock; 0 leaves it to that
 	state  int           // MB of the state that is backed up; 0 leaves it to the measurement
+	tool   string        // only the tools of backup whose names have it in them; "": all
 	json   string        // file for the results
 	pprof  string        // file for a CPU profile of this process
 	names  []string
@@ -82,6 +83,7 @@ func parse(args []string) (options, error) {
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` that the points follow from at which chaos kills")
 	flags.DurationVar(&o.sleep, "sleep", 0, "how long the agent sleeps in the trial of the clock (0: 10m, or 20s of a short run)")
 	flags.IntVar(&o.state, "state", 0, "`MB` of the state that is backed up (0: 200, or 20 of a short run)")
+	flags.StringVar(&o.tool, "tool", "", "measure only the tools of backup with `TEXT` in their names")
 	flags.StringVar(&o.json, "json", "", "write the results to `FILE` as JSON too")
 	flags.StringVar(&o.pprof, "pprof", "", "write a CPU profile of this process, where edge and the link's host side run, to `FILE`")
 	for {
