@@ -70,9 +70,22 @@ func (s *stage) groups() []string {
 	return found
 }
 
-// files are those below the data directory that are not the agent's own.
+// files are those below the data directory that are not the agent's own, by what they
+// are: the ledger's journal has a new number with each start, and a running sandbox
+// that was ever halted a note of that, which goes with it.
 func (s *stage) files() []string {
-	return below(s.data, func(path string) bool { return path == s.home() })
+	var found []string
+	for _, name := range below(s.data, func(path string) bool { return path == s.home() }) {
+		dir, base := filepath.Split(name)
+		switch {
+		case strings.HasPrefix(base, "journal-"):
+			name = dir + "journal"
+		case base == "halt":
+			continue
+		}
+		found = append(found, name)
+	}
+	return found
 }
 
 // below lists everything below a directory, relative to it, leaving out what skip
