@@ -4,13 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +22,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/moltworker/moltworker/test/npm"
 )
 
 // target is a server that model calls go through or to, as a process.
@@ -182,52 +183,17 @@ func (b *bench) startPortkey(ctx context.Context, model string) (*target, error)
 }
 
 // installPortkey keeps the peer's packages in the user's cache, once per machine, and
-// returns their directory. Nothing of them is run by it.
+// returns their directory.
 func installPortkey(ctx context.Context) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	lock, err := portkeyFiles.ReadFile("portkey/package-lock.json")
+	own, err := fs.Sub(portkeyFiles, "portkey")
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(lock)
-	dir := filepath.Join(cache, "moltworker-test", "portkey-"+hex.EncodeToString(sum[:6]))
-	packages := filepath.Join(dir, "node_modules")
-	if _, err := os.Stat(packages); err == nil {
-		return packages, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
-	}
-	work, err := os.MkdirTemp(filepath.Dir(dir), "install-*")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(work)
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		data, err := portkeyFiles.ReadFile("portkey/" + name)
-		if err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(filepath.Join(work, name), data, 0o644); err != nil {
-			return "", err
-		}
-	}
-	say("aigateway: installing Portkey %s", portkeyVersion)
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund")
-	cmd.Dir = work
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
-	}
-	if err := os.Rename(work, dir); err != nil {
-		if _, there := os.Stat(packages); there == nil { // another run was quicker
-			return packages, nil
-		}
-		return "", err
-	}
-	return packages, nil
+	say("aigateway: Portkey %s, installed first if it is missing", portkeyVersion)
+	dir, err := npm.Install(ctx, own, filepath.Join(cache, "moltworker-test", "portkey-"), nil)
+	return filepath.Join(dir, "node_modules"), err
 }

