@@ -54,6 +54,7 @@ type call struct {
 
 var (
 	errClientGone = &failure{status: statusClientGone, gone: true, kind: "client_gone", msg: "the client went away"}
+	errNoTurn     = fail(http.StatusGatewayTimeout, "other calls were waited for too long; try again")
 	errSlowBody   = fail(http.StatusRequestTimeout, "the request body did not arrive in time")
 )
 
@@ -82,13 +83,14 @@ func (c *call) serve() (err error) {
 		return c.because(err)
 	}
 	defer b.release()
+	c.watch.phase(c.g.opts.Timeouts.Header, errNoTurn)
 	if err := c.look(b); err != nil {
 		return err
 	}
 	if c.up, err = c.g.resolve(c.to, c.r.URL.RawQuery); err != nil {
 		return err
 	}
-	if answered, err := c.recall(b); answered {
+	if answered, err := c.recall(ctx, b); answered {
 		return err
 	}
 	if c.g.opts.Gate != nil {
@@ -114,16 +116,14 @@ func (c *call) look(b *body) (err error) {
 	c.rec.in = int64(len(b.bytes()))
 	c.ask = readAsk(b.bytes())
 	if c.to.compat {
-		asked := c.ask.model
 		var doc []byte
-		if c.to, doc, err = c.g.compat(c.to, b.bytes(), asked); err != nil {
+		if c.to, doc, c.ask.model, err = c.g.compat(c.to, b.bytes(), c.ask.model); err != nil {
 			return err
 		}
 		b.replace(doc)
-		c.ask.model = readAsk(doc).model
 	}
 	if c.to.ep.Model != "" {
-		c.ask.model = printable(c.to.ep.Model[:min(len(c.to.ep.Model), maxModelName)])
+		c.ask.model = shown(c.to.ep.Model)
 	}
 	c.trigger = c.from.Trigger
 	if c.trigger == "" && c.g.opts.Trigger != nil {

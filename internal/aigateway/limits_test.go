@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +60,27 @@ func TestLimits(t *testing.T) {
 			t.Errorf("afterwards: %d %s", got.StatusCode, got.body)
 		}
 	})
+}
+
+// TestAWaitIsNoSlowBody: who waits for others longer than a provider may take to
+// begin is told so, and not that his own request did not arrive.
+func TestAWaitIsNoSlowBody(t *testing.T) {
+	hold := make(chan struct{})
+	r := newRig(t, func(*fakemodel.Call) fakemodel.Reply { return fakemodel.Reply{Text: "one two three", Hold: hold, HoldAt: 4} },
+		func(o *Options) {
+			o.Gate = limit.NewGate(limit.GateOptions{Total: 1, Queue: 8})
+			o.Timeouts.Header = time.Second
+		})
+	first := make(chan int)
+	go func() { first <- r.do(apis[0].request(r.url, true)).StatusCode }()
+	eventually(t, "the first call is under way", func() bool { return len(r.model.Calls()) == 1 })
+	if got := r.do(apis[0].request(r.url, true)); got.StatusCode != 504 || !strings.Contains(got.body, "other calls") {
+		t.Errorf("who waited: %d %s", got.StatusCode, got.body)
+	}
+	close(hold)
+	if code := <-first; code != 200 {
+		t.Errorf("the first call: %d", code)
+	}
 }
 
 // TestWhoBreaksIsKeptAway: a caller whose calls fail one after another is kept from

@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -18,7 +19,7 @@ var askingHeaders = []string{"Accept", "Anthropic-Version", "Anthropic-Beta", "O
 
 // recall answers from the cache, if it has the answer; answered says whether. Else it
 // gets ready to keep the one that comes.
-func (c *call) recall(b *body) (answered bool, err error) {
+func (c *call) recall(ctx context.Context, b *body) (answered bool, err error) {
 	ttl := c.g.opts.CacheTTL
 	if c.wish.ttl > 0 {
 		ttl = c.wish.ttl
@@ -47,7 +48,6 @@ func (c *call) recall(b *body) (answered bool, err error) {
 	}
 	lead, follower := c.g.flight.Join(key)
 	if follower != nil {
-		ctx := c.r.Context()
 		if answer, ok := follower.Begin(ctx); ok {
 			return true, c.replay(answer, func() ([]byte, error) { return follower.Next(ctx) })
 		}

@@ -70,11 +70,11 @@ func modelName(p []byte) string {
 	if !ok || len(raw) > 8*maxModelName || json.Unmarshal(raw, &name) != nil {
 		return ""
 	}
-	if len(name) > maxModelName {
-		name = name[:maxModelName]
-	}
-	return printable(name)
+	return shown(name)
 }
+
+// shown is a model's name as it is logged.
+func shown(name string) string { return printable(name[:min(len(name), maxModelName)]) }
 
 // printable keeps a name usable on one line.
 func printable(s string) string {

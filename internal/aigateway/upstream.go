@@ -65,18 +65,18 @@ func (g *Gateway) resolve(t target, rawQuery string) (upstream, error) {
 }
 
 // compat turns a call in the one form into one of the provider that its model
-// names, and the body into what goes there.
-func (g *Gateway) compat(t target, doc []byte, model string) (target, []byte, error) {
+// names, and the body and the model's name into what goes there.
+func (g *Gateway) compat(t target, doc []byte, model string) (target, []byte, string, error) {
 	p, wire, ok := provider.Compat(model)
 	if !ok {
-		return t, nil, fail(http.StatusBadRequest, "name the model as provider/model, such as anthropic/claude-sonnet-4-5")
+		return t, nil, model, fail(http.StatusBadRequest, "name the model as provider/model, such as anthropic/claude-sonnet-4-5")
 	}
 	ep, err := p.Chat(wire, g.opts.Settings())
 	if err != nil {
-		return t, nil, &failure{status: http.StatusBadRequest, msg: err.Error()}
+		return t, nil, model, &failure{status: http.StatusBadRequest, msg: err.Error()}
 	}
 	t.compat, t.name, t.ep, t.logPath = false, p.Name, ep, ep.Path()
-	return t, withModel(doc, wire), nil
+	return t, withModel(doc, wire), wire, nil
 }
 
 // withModel is a document with another model; everything else is byte for byte the
