@@ -87,8 +87,11 @@ func TestAWaitIsNoSlowBody(t *testing.T) {
 // the provider for a while, and nobody else is; impatience breaks nothing.
 func TestWhoBreaksIsKeptAway(t *testing.T) {
 	fails := func(c *fakemodel.Call) fakemodel.Reply {
-		if c.Header.Get("Idempotency-Key") == "bad" {
+		switch c.Header.Get("Idempotency-Key") {
+		case "bad":
 			return fakemodel.Reply{Status: 500, Message: "no"}
+		case "slow":
+			return fakemodel.Reply{Text: "hello", Delay: time.Minute}
 		}
 		return fakemodel.Reply{Text: "hello"}
 	}
@@ -97,8 +100,11 @@ func TestWhoBreaksIsKeptAway(t *testing.T) {
 	defer other.Close()
 	for range 5 {
 		hurried := apis[0].request(r.url, true)
+		hurried.Header.Set("Idempotency-Key", "slow")
 		hurried.Header.Set("Cf-Aig-Request-Timeout", "1")
-		r.do(hurried)
+		if got := r.do(hurried); got.StatusCode != 504 {
+			t.Errorf("impatience: %d %s", got.StatusCode, got.body)
+		}
 	}
 	if got := r.do(apis[0].request(r.url, true)); got.StatusCode != 200 {
 		t.Errorf("after impatience: %d %s", got.StatusCode, got.body)
@@ -113,5 +119,20 @@ func TestWhoBreaksIsKeptAway(t *testing.T) {
 	}
 	if got := r.do(apis[0].request(other.URL, true)); got.StatusCode != 200 {
 		t.Errorf("another: %d %s", got.StatusCode, got.body)
+	}
+}
+
+// TestWhoNeverAnswersIsBroken: a provider that lets calls wait for too long is kept
+// from, as one that fails.
+func TestWhoNeverAnswersIsBroken(t *testing.T) {
+	r := newRig(t, func(*fakemodel.Call) fakemodel.Reply { return fakemodel.Reply{Text: "hello", Delay: time.Minute} },
+		func(o *Options) { o.Timeouts.Header = 20 * time.Millisecond })
+	for range 5 {
+		if got := r.do(apis[0].request(r.url, true)); got.StatusCode != 504 {
+			t.Errorf("%d %s", got.StatusCode, got.body)
+		}
+	}
+	if got := r.do(apis[0].request(r.url, true)); got.StatusCode != 503 || got.Header.Get("Retry-After") == "" {
+		t.Errorf("afterwards: %d %s", got.StatusCode, got.body)
 	}
 }

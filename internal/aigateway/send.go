@@ -54,9 +54,10 @@ func (c *call) tryOnce(ctx context.Context, b *body, lane *lane, tried []string)
 	}
 	c.rec.attempts++
 	resp, err = c.attempt(ctx, b)
+	waited := c.watch.expired() != nil // which ends the request's context too
 	switch {
-	case c.r.Context().Err() != nil, err != nil && c.wish.timeout > 0:
-		leave.Done(limit.Ignored) // it may only have been the caller who did not wait
+	case waited && c.wish.timeout > 0, !waited && c.r.Context().Err() != nil:
+		leave.Done(limit.Ignored) // the caller did not wait, or went away
 	case err != nil, resp.StatusCode >= 500:
 		leave.Done(limit.Failed)
 	default:
