@@ -185,8 +185,8 @@ func installs(s agent.Status) bool {
 
 func agentLine(s agent.Status) string {
 	line := s.Agent + ": " + s.Reason
-	if s.State == agent.StateAwake && len(s.Phases) > 0 {
-		took := s.Phases[len(s.Phases)-1].Ended.Sub(s.Phases[0].Started)
+	if n := len(s.Phases); s.State == agent.StateAwake && n > 0 && !s.Phases[n-1].Ended.IsZero() {
+		took := s.Phases[n-1].Ended.Sub(s.Phases[0].Started)
 		line += fmt.Sprintf(" after %.1f s", took.Seconds())
 	}
 	if s.Remedy != "" {
