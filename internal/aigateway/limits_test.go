@@ -66,7 +66,9 @@ func TestLimits(t *testing.T) {
 // begin is told so, and not that his own request did not arrive.
 func TestAWaitIsNoSlowBody(t *testing.T) {
 	hold := make(chan struct{})
-	r := newRig(t, func(*fakemodel.Call) fakemodel.Reply { return fakemodel.Reply{Text: "one two three", Hold: hold, HoldAt: 4} },
+	r := newRig(t, func(*fakemodel.Call) fakemodel.Reply {
+		return fakemodel.Reply{Text: "one two three", Hold: hold, HoldAt: 4}
+	},
 		func(o *Options) {
 			o.Gate = limit.NewGate(limit.GateOptions{Total: 1, Queue: 8})
 			o.Timeouts.Header = time.Second
