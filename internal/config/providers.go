@@ -50,6 +50,8 @@ func providerKeys() []Key {
 		at("OLLAMA_BASE_URL", "an Ollama server"),
 		at("VLLM_BASE_URL", "a vLLM server"),
 		at("LLAMACPP_BASE_URL", "a llama.cpp server"),
+		at("OTEL_EXPORTER_OTLP_ENDPOINT", "an OpenTelemetry collector that is told of model calls, over HTTP"),
+		hush("OTEL_EXPORTER_OTLP_HEADERS", "that collector: NAME=VALUE pairs of headers, separated by commas"),
 		hush("CLOUDFLARE_AI_GATEWAY_API_KEY", "Cloudflare AI Gateway, which all calls go by when the next two are set"),
 		name("CF_AI_GATEWAY_ACCOUNT_ID", "account of the gateway"),
 		name("CF_AI_GATEWAY_GATEWAY_ID", "name of the gateway"),

@@ -42,6 +42,11 @@ func (p *Provider) Chat(model string, get Settings) (Endpoint, error) {
 	if path == "" {
 		return Endpoint{}, fmt.Errorf("%s has no Chat Completions API", p.Name)
 	}
+	return p.fill(path, model, get)
+}
+
+// fill puts a model and what settings say into a path, and finds its endpoint.
+func (p *Provider) fill(path, model string, get Settings) (Endpoint, error) {
 	for strings.Contains(path, "{") {
 		before, rest, _ := strings.Cut(path, "{")
 		name, after, _ := strings.Cut(rest, "}")

@@ -28,7 +28,7 @@ var credentialQuery = map[string]bool{
 
 // credentialProtocols begin the names of WebSocket subprotocols that hold a
 // credential (OpenAI's and Cloudflare's realtime APIs, for browsers).
-var credentialProtocols = []string{"openai-insecure-api-key.", "openai-ephemeral-", "cf-aig-authorization.", "xai-client-secret."}
+var credentialProtocols = []string{"openai-insecure-api-key.", "openai-ephemeral-", "cf-aig-authorization.", "xai-client-secret.", "ai-gateway-auth."}
 
 const (
 	amzPrefix = "X-Amz-"
