@@ -32,8 +32,8 @@ var (
 		"internal/openclaw", "internal/openclaw/gateway", "internal/openclaw/runtime", "internal/aigateway", "internal/aigateway/demo", "internal/image")
 
 	// shelves are what a state is kept in.
-	// books are what is known of model calls when they are over.
-	books = with(tools, "internal/aigateway/usage", "internal/aigateway/price", "internal/aigateway/budget", "internal/aigateway/calllog")
+	// books are what is known of model calls before and after them.
+	books = with(tools, "internal/aigateway/usage", "internal/aigateway/price", "internal/aigateway/budget", "internal/aigateway/calllog", "internal/aigateway/route")
 
 	shelves = []string{"internal/blob", "internal/backup", "internal/backup/safekeeper"}
 
@@ -95,8 +95,12 @@ var rooms = map[string][]string{
 
 	// The AI gateway is made of rooms that know nothing of each other's business: what
 	// was used, what that costs, what may be spent, where a call goes, what is kept of it.
-	"internal/aigateway":                with(books, "internal/aigateway/cache", "internal/aigateway/demo", "internal/aigateway/guardrail", "internal/aigateway/limit", "internal/aigateway/provider"),
+	"internal/aigateway":                with(books, "internal/aigateway/cache", "internal/aigateway/demo", "internal/aigateway/guardrail", "internal/aigateway/limit", "internal/aigateway/provider", "internal/aigateway/realtime", "internal/aigateway/translate"),
 	"internal/aigateway/demo":           nil,
+	"internal/aigateway/realtime":       nil,
+	"internal/aigateway/route":          nil,
+	"internal/aigateway/translate":      {"internal/aigateway/usage"},
+	"internal/aigateway/otel":           {"internal/aigateway/calllog", "internal/aigateway/price", "internal/aigateway/usage"},
 	"internal/aigateway/usage":          nil,
 	"internal/aigateway/price":          {"internal/aigateway/price/match", "internal/aigateway/usage"},
 	"internal/aigateway/price/match":    nil,
@@ -136,7 +140,7 @@ var rooms = map[string][]string{
 	// What keeps agents safe is asked by the control plane, and knows no agent's life.
 	"internal/safe": with(with(tools, shelves...), "internal/admin", "internal/backup/watch", "internal/migrate"),
 
-	"internal/server": with(with(with(doors, drivers...), books...), "internal/aigateway/cache", "internal/aigateway/guardrail", "internal/aigateway/limit", "internal/aigateway/provider", "internal/safe", "internal/migrate", "internal/blob/dir", "internal/blob/pace", "internal/blob/retry", "internal/blob/s3",
+	"internal/server": with(with(with(doors, drivers...), books...), "internal/aigateway/cache", "internal/aigateway/guardrail", "internal/aigateway/limit", "internal/aigateway/otel", "internal/aigateway/provider", "internal/safe", "internal/migrate", "internal/blob/dir", "internal/blob/pace", "internal/blob/retry", "internal/blob/s3",
 		"internal/store", "internal/audit", "internal/access/accounts", "internal/access/allow", "internal/access/cfaccess",
 		"internal/access/oidc", "internal/admin/debug", "internal/admin/metrics", "internal/admin/web", "internal/page", "internal/signin"),
 
