@@ -2,6 +2,7 @@ package usage
 
 import (
 	"bytes"
+	"net/http"
 	"strings"
 	"testing"
 	"unsafe"
@@ -275,5 +276,33 @@ func TestReadingChangesNothing(t *testing.T) {
 		if m.Usage() != tt.want {
 			t.Errorf("%s: %+v", tt.file, m.Usage())
 		}
+	}
+}
+
+// Bedrock counts in the header where a model's own form of answer says nothing, and
+// only there.
+func TestBedrockCountsInTheHeader(t *testing.T) {
+	h := http.Header{"X-Amzn-Bedrock-Input-Token-Count": {"17"}, "X-Amzn-Bedrock-Output-Token-Count": {"5"}}
+	silent := NewMeter(BedrockRaw, JSON)
+	silent.Headed(h)
+	silent.Write([]byte(`{"generation":"five tokens of text"}`))
+	if u := silent.Usage(); !u.Known || u.Input != 17 || u.Output != 5 {
+		t.Errorf("by the header: %+v", u)
+	}
+	tells := NewMeter(BedrockRaw, JSON)
+	tells.Headed(h)
+	tells.Write([]byte(`{"type":"message","usage":{"input_tokens":9,"output_tokens":3}}`))
+	if u := tells.Usage(); u.Input != 9 || u.Output != 3 {
+		t.Errorf("the answer's own counts: %+v", u)
+	}
+	other := NewMeter(Chat, JSON)
+	other.Headed(h)
+	if u := other.Usage(); u.Known {
+		t.Errorf("a foreign header counts: %+v", u)
+	}
+	wrong := NewMeter(BedrockRaw, JSON)
+	wrong.Headed(http.Header{"X-Amzn-Bedrock-Input-Token-Count": {"-4"}, "X-Amzn-Bedrock-Output-Token-Count": {"1e3"}})
+	if u := wrong.Usage(); u.Known {
+		t.Errorf("nonsense counts: %+v", u)
 	}
 }
