@@ -154,3 +154,15 @@ func TestInjection(t *testing.T) {
 		}
 	}
 }
+
+// A key in the arguments of a tool is found on a line of its own, where the letter of
+// the line break's escape stands before it, and not within a word.
+func TestSecretsAfterAnEscape(t *testing.T) {
+	key := "sk-ant-api03-" + mixed(40)
+	if kinds, parts := kindsIn(secrets{}, `{"text":"keep this:\n`+key+`"}`); len(kinds) != 1 || parts[0] != key {
+		t.Errorf("%v %v", kinds, parts)
+	}
+	if kinds, _ := kindsIn(secrets{}, "maskn"+key); len(kinds) != 0 {
+		t.Errorf("within a word: %v", kinds)
+	}
+}

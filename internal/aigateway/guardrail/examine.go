@@ -15,6 +15,14 @@ const (
 	maxKind     = 40 // bytes
 )
 
+// reason says why what blocks does, for whoever made the call.
+func (f *Finding) reason() string {
+	if f.Check == models {
+		return "this agent may not use the model that it asked for"
+	}
+	return fmt.Sprintf("the %s holds what must not pass: %s at %s", f.Direction, f.Kind, f.Path)
+}
+
 // Report is what was found in a body.
 type Report struct {
 	Findings []Finding // the first, in order of their places
@@ -26,13 +34,9 @@ type Report struct {
 // Reason says why the call is refused, for whoever made it; "" when it is not.
 func (r *Report) Reason() string {
 	for _, f := range r.Findings {
-		if f.Action != Block {
-			continue
+		if f.Action == Block {
+			return f.reason()
 		}
-		if f.Check == models {
-			return "this agent may not use the model that it asked for"
-		}
-		return fmt.Sprintf("the %s holds what must not pass: %s at %s", f.Direction, f.Kind, f.Path)
 	}
 	if r.Blocked {
 		return "it holds what must not pass"
@@ -43,7 +47,7 @@ func (r *Report) Reason() string {
 var textsPool = sync.Pool{New: func() any { return new(texts) }}
 
 func (t *texts) release() {
-	if cap(t.joined) > maxPooled || cap(t.pieces)*32 > maxPooled {
+	if cap(t.joined) > maxPooled || cap(t.pieces)*48 > maxPooled || cap(t.deltas)*48 > maxPooled {
 		return
 	}
 	t.src = nil
@@ -54,6 +58,7 @@ func (t *texts) release() {
 type spot struct {
 	from, to int // in the body
 	finding  Finding
+	rest     bool // a later part of the match that the spot before is of
 }
 
 func sortSpots(spots []spot) {
@@ -63,7 +68,7 @@ func sortSpots(spots []spot) {
 // Examine looks at a whole request or answer. A body that is not JSON is one text;
 // in it nothing can be replaced safely, so there Redact becomes Block.
 func (r *Rules) Examine(s Subject, body []byte) Report {
-	if !r.looksAt(s.Direction) {
+	if !r.LooksAt(s.Direction) {
 		return Report{}
 	}
 	t := textsPool.Get().(*texts)
@@ -96,11 +101,7 @@ func tell(t *texts, spots []spot) []Finding {
 	if len(spots) == 0 {
 		return nil
 	}
-	if len(spots) > maxFindings {
-		slices.SortStableFunc(spots, func(a, b spot) int { return cmp.Compare(severity(b), severity(a)) })
-		spots = spots[:maxFindings]
-		sortSpots(spots)
-	}
+	spots = worst(spots)
 	where := paths(t, spots)
 	all := make([]Finding, len(spots))
 	for i, s := range spots {
@@ -112,6 +113,16 @@ func tell(t *texts, spots []spot) []Finding {
 	return all
 }
 
+// worst are as many spots as are told, the severest if there are too many.
+func worst(spots []spot) []spot {
+	if len(spots) > maxFindings {
+		slices.SortStableFunc(spots, func(a, b spot) int { return cmp.Compare(severity(b), severity(a)) })
+		spots = spots[:maxFindings]
+		sortSpots(spots)
+	}
+	return spots
+}
+
 func severity(s spot) int { return slices.Index([]Action{Flag, Redact, Block}, s.finding.Action) }
 
 // modelSpots finds models that the agent may not use.
@@ -120,7 +131,7 @@ func (r *Rules) modelSpots(t *texts, s Subject) (spots []spot) {
 	for _, n := range t.names {
 		p := t.pieces[n]
 		if !r.AllowsModel(string(t.joined[p.at:t.end(n)])) {
-			spots = append(spots, spot{p.raw, p.raw + p.size, refused})
+			spots = append(spots, spot{from: p.raw, to: p.raw + p.size, finding: refused})
 		}
 	}
 	if s.Model != "" && len(spots) == 0 && !r.AllowsModel(s.Model) {
@@ -132,49 +143,77 @@ func (r *Rules) modelSpots(t *texts, s Subject) (spots []spot) {
 
 // end is where a piece ends in the joined texts.
 func (t *texts) end(n int) int {
-	if n+1 < len(t.pieces) {
-		return t.pieces[n+1].at - 1
+	switch {
+	case n+1 == len(t.pieces):
+		return len(t.joined) - 1
+	case t.pieces[n+1].joins:
+		return t.pieces[n+1].at
 	}
-	return len(t.joined) - 1
+	return t.pieces[n+1].at - 1
+}
+
+// checks are those that rules about a body of the direction ask for, each once; with
+// an action, those of rules that have it.
+func (r *Rules) checks(d Direction, only Action) (all []Check) {
+	for _, rule := range r.rules {
+		same := func(c Check) bool { return c.Name() == rule.Check }
+		if rule.Direction.of(d) && (only == "" || rule.Action == only) && !slices.ContainsFunc(all, same) {
+			all = append(all, rule.check)
+		}
+	}
+	return all
 }
 
 // find runs each check that a rule asks for, once.
 func (r *Rules) find(t *texts, s Subject) (spots []spot) {
-	for i, rule := range r.rules {
-		if !rule.Direction.of(s.Direction) || slices.ContainsFunc(r.rules[:i], func(c compiled) bool { return c.Check == rule.Check && c.Direction.of(s.Direction) }) {
-			continue
-		}
-		rule.check.Find(s, t.joined, func(m Match) {
-			if sp, ok := r.place(t, s, rule.Check, m); ok {
-				spots = append(spots, sp)
-			}
-		})
+	for _, c := range r.checks(s.Direction, "") {
+		name := c.Name()
+		c.Find(s, t.joined, func(m Match) { spots = r.place(spots, t, s, name, m) })
 	}
 	return spots
 }
 
-// place finds where a match is, and what is to be done about it. False for what no
-// rule is about, and for what a check must not report.
-func (r *Rules) place(t *texts, s Subject, check string, m Match) (spot, bool) {
+// place appends where a match is and what is to be done about it: a spot in each of
+// the pieces that it lies in. Nothing for what no rule is about, and for what a check
+// must not report.
+func (r *Rules) place(spots []spot, t *texts, s Subject, check string, m Match) []spot {
 	n := sort.Search(len(t.pieces), func(i int) bool { return t.pieces[i].at > m.From }) - 1
-	if n < 0 || m.From >= m.To || m.To > t.end(n) {
-		return spot{}, false
+	if n < 0 || m.From >= m.To {
+		return spots
+	}
+	last := n
+	for ; m.To > t.end(last); last++ {
+		if last+1 == len(t.pieces) || !t.pieces[last+1].joins {
+			return spots
+		}
 	}
 	p := &t.pieces[n]
-	f := Finding{Check: check, Kind: safeKind(m.Kind), Direction: s.Direction, Hash: r.guard.hash(t.joined[m.From:m.To])}
+	f := Finding{Check: check, Kind: safeKind(m.Kind), Direction: s.Direction, Path: streamPaths.places[p.leaf]}
 	if p.tool && s.Direction == Request {
 		f.Direction = ToolResult
-	}
-	if check == Injection {
-		f.Hash = ""
 	}
 	for _, rule := range r.rules {
 		if rule.Check == check && (rule.Direction == s.Direction || rule.Direction == f.Direction) && stricter(rule.Action, f.Action) {
 			f.Action = rule.Action
 		}
 	}
-	from, to := t.raw(p, m.From, m.To)
-	return spot{from, to, f}, f.Action != ""
+	if f.Action == "" {
+		return spots
+	}
+	if check != Injection {
+		f.Hash = r.guard.hash(t.joined[m.From:m.To])
+	}
+	for i, before := n, len(spots); i <= last; i++ {
+		p := &t.pieces[i]
+		if p.firm {
+			continue
+		}
+		if from, to := max(m.From, p.at), min(m.To, t.end(i)); from < to {
+			from, to = t.raw(p, from, to)
+			spots = append(spots, spot{from, to, f, len(spots) > before})
+		}
+	}
+	return spots
 }
 
 func stricter(a, b Action) bool {
@@ -203,7 +242,10 @@ func blot(body []byte, spots []spot) []byte {
 		}
 		changed = true
 		if s.from >= done {
-			out = append(append(out, body[done:s.from]...), "[redacted:"+s.finding.Kind+"]"...)
+			out = append(out, body[done:s.from]...)
+			if !s.rest {
+				out = append(out, "[redacted:"+s.finding.Kind+"]"...)
+			}
 		}
 		done = max(done, s.to)
 	}

@@ -9,10 +9,11 @@
 // All of it is by shapes, so it finds what is written plainly and by accident. It is
 // no wall against somebody who hides things on purpose.
 //
-// Streams pass as they come: of what has passed nothing can be blotted out, so
-// findings in a stream are only told, whatever the rule says, and what is spread over
-// several events is not found. Redact and Block work on whole bodies: every request,
-// and answers that are no streams.
+// Streams pass as they come: of what has passed nothing can be blotted out. In a live
+// stream Redact therefore only tells, and Block says that the stream is to be ended
+// where it is. Both work fully on whole bodies: every request, answers that are no
+// streams, and streams that were kept. What a model streams piece by piece is joined
+// before it is looked at.
 package guardrail
 
 import (
@@ -73,7 +74,8 @@ type Match struct {
 
 // Check finds one sort of thing. It takes time proportional to the text, and keeps
 // nothing of it. The text is many texts with a zero byte between them, which no match
-// may cross.
+// may cross. In a live stream it is a stretch of one: there a match may depend on the
+// 128 bytes before it and the 64 behind it, and be found again by a later look.
 type Check interface {
 	Name() string
 	Find(s Subject, text []byte, found func(Match))
@@ -186,8 +188,8 @@ func (r Rule) valid() error {
 	return nil
 }
 
-// looksAt says whether a body of the direction is to be read at all.
-func (r *Rules) looksAt(d Direction) bool {
+// LooksAt says whether a body of the direction is to be read at all.
+func (r *Rules) LooksAt(d Direction) bool {
 	if r == nil {
 		return false
 	}

@@ -194,7 +194,7 @@ func TestResponses(t *testing.T) {
 		}
 	}
 	rep := st.Report()
-	if rep.Total != 2 || rep.Blocked || rep.Findings[0].Action != Flag || rep.Findings[1].Path != "$.content[0].text" || cap(st.line) > 2*maxLine {
+	if rep.Total != 2 || !rep.Blocked || rep.Findings[0].Action != Block || rep.Findings[1].Path != "$.content[0].text" || cap(st.line) > 2*maxLine {
 		t.Errorf("%+v", rep)
 	}
 	var none *Stream

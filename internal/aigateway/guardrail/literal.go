@@ -50,7 +50,9 @@ func (l *literals) add(text string, of int) {
 	}
 }
 
-// each calls f with every place where a literal begins, and is not within a word.
+// each calls f with every place where a literal begins, and is not within a word. The
+// letter of an escape is none: arguments of tools are JSON in a text, so that a key on a
+// line of its own has the two letters of a line break before it.
 func (l *literals) each(text []byte, f func(of, i, size int)) {
 	within := false
 	for i, c := range text {
@@ -61,7 +63,7 @@ func (l *literals) each(text []byte, f func(of, i, size int)) {
 				}
 			}
 		}
-		within = class[c]&token != 0
+		within = class[c]&token != 0 && (i == 0 || text[i-1] != '\\')
 	}
 }
 

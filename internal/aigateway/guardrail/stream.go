@@ -2,29 +2,82 @@ package guardrail
 
 import "bytes"
 
-// maxLine bounds an event's line that is looked at, in bytes; of a longer one the
-// rest is not.
-const maxLine = 256 << 10
+// Bounds of what a stream keeps, in bytes where nothing else is said.
+const (
+	maxLine    = 256 << 10 // of an event's line that is looked at; of a longer one the rest is not
+	maxSources = 16        // texts that are joined at a time
+	wholeLook  = 8 << 10   // new text after which all checks look
+	earlyLook  = 256       // new text after which checks that may block look
+	overlap    = 1 << 10   // text that is looked at again with what follows it
+	context    = 128       // text before that, which checks look back on
+	ahead      = 64        // text behind a match on which it may depend where it ends
+	maxQuiet   = 1 << 10   // of a line's texts that are remembered to hold nothing
+)
 
-// Stream looks at an answer's events while they pass. It only tells: see the comment
-// of the package. Only one goroutine uses it. A nil Stream does nothing.
+// Stream looks at an answer's events while they pass. A text that is streamed piece by
+// piece is joined, so that what is spread over many events is found. Redact acts as
+// Flag, for what has passed cannot be blotted out. Block is told by Blocked as soon as
+// it is known: with the event that brings 256 bytes of the text behind the match, or
+// earlier. Only one goroutine uses a Stream. A nil one
+// does nothing.
+//
+// What is longer than 1 KiB may be missed where two looks meet, or be told by its
+// beginning only. Of more than 16 texts that grow at a time, the one that rested
+// longest is taken to have ended.
 type Stream struct {
-	rules *Rules
-	s     Subject
-	line  []byte
-	skip  bool // the rest of a line that was too long
-	all   []Finding
-	total int
+	rules  *Rules
+	s      Subject
+	checks []Check // all that look
+	early  []Check // those that may block
+	line   []byte
+	skip   bool // the rest of a line that was too long
+
+	texts   texts // of the line
+	open    bool  // the event has a line of data that is no JSON
+	quiet   [4][]byte
+	oldest  int // of quiet
+	sources []source
+	turn    int // of events
+
+	look  look
+	found func(Match) // look's, for the checks
+
+	all    []Finding
+	total  int
+	reason string // why the stream is blocked
+}
+
+// source is a text that grows.
+type source struct {
+	key  uint64
+	leaf uint8
+	used int // when, in turns
+
+	buf   []byte
+	base  int // bytes of the text that are gone before buf
+	begin int // in buf: what began before has been told
+	whole int // in buf: what follows no whole look has seen
+	seen  int // in buf: what follows no look has seen
+	due   int // in buf: when it reaches as far, an early look is due
+	told  map[told]struct{}
+}
+
+// told is a match that must not be told again.
+type told struct {
+	check, kind string
+	from        int // in the text
 }
 
 // Stream begins to look at a stream of server-sent events or of lines of JSON. It
 // returns nil when no rule is about answers.
 func (r *Rules) Stream(s Subject) *Stream {
 	s.Direction = Response
-	if !r.looksAt(Response) {
+	if !r.LooksAt(Response) {
 		return nil
 	}
-	return &Stream{rules: r, s: s}
+	st := &Stream{rules: r, s: s, checks: r.checks(Response, ""), early: r.checks(Response, Block)}
+	st.found = st.match
+	return st
 }
 
 // Write takes the next bytes; it never fails.
@@ -61,28 +114,138 @@ func (st *Stream) take(part []byte) {
 
 // end looks at a line that is complete.
 func (st *Stream) end() {
-	line := bytes.TrimSpace(bytes.TrimPrefix(st.line, []byte("data:")))
-	if len(line) > 0 {
-		t := textsPool.Get().(*texts)
-		t.read(line)
-		spots := st.rules.find(t, st.s)
-		st.total += len(spots)
-		for i := range spots {
-			spots[i].finding.Action = Flag
-		}
-		sortSpots(spots)
-		spots = spots[:min(len(spots), maxFindings-len(st.all))]
-		st.all = append(st.all, tell(t, spots)...)
-		t.release()
+	t := &st.texts
+	t.reset(st.line)
+	t.streams, t.open = true, st.open
+	t.line(0, len(st.line))
+	st.open = t.open
+	st.rest(t)
+	st.turn++
+	for _, d := range t.deltas {
+		st.grow(t, d)
 	}
 	st.line, st.skip = st.line[:0], false
 }
 
-// Report is what was found, the last line included.
+// rest looks at the texts of a line that are whole in it. They are often the same as
+// in the events before.
+func (st *Stream) rest(t *texts) {
+	if len(t.pieces) == 0 || st.isQuiet(t.joined) {
+		return
+	}
+	from, _, _ := lineParts(st.line)
+	spots := st.rules.find(t, st.s)
+	if len(spots) == 0 {
+		if len(t.joined) <= maxQuiet {
+			st.quiet[st.oldest] = append(st.quiet[st.oldest][:0], t.joined...)
+			st.oldest = (st.oldest + 1) % len(st.quiet)
+		}
+		return
+	}
+	sortSpots(spots)
+	st.total += len(spots)
+	for i := range spots {
+		spots[i].from -= from // paths are looked for in the document alone
+	}
+	spots = worst(spots)
+	t.src = t.src[from:]
+	for _, f := range tell(t, spots) {
+		st.tell(f)
+	}
+}
+
+func (st *Stream) isQuiet(joined []byte) bool {
+	for i := range st.quiet {
+		if bytes.Equal(st.quiet[i], joined) {
+			return true
+		}
+	}
+	return false
+}
+
+// grow adds a piece to its text.
+func (st *Stream) grow(t *texts, d delta) {
+	src := st.source(d)
+	src.used = st.turn
+	src.buf = t.appendDelta(src.buf, d)
+	switch n := len(src.buf); {
+	case n-src.whole >= wholeLook:
+		st.wholeLook(src)
+	case len(st.early) > 0 && n >= src.due && st.reason == "": // once is enough to block
+		st.earlyLook(src)
+	}
+}
+
+// source is the text that a piece belongs to.
+func (st *Stream) source(d delta) *source {
+	resting := 0
+	for i := range st.sources {
+		if src := &st.sources[i]; src.key == d.key && src.leaf == d.leaf {
+			return src
+		} else if src.used < st.sources[resting].used {
+			resting = i
+		}
+	}
+	if len(st.sources) < maxSources {
+		st.sources = append(st.sources, source{key: d.key, leaf: d.leaf, due: earlyLook})
+		return &st.sources[len(st.sources)-1]
+	}
+	src := &st.sources[resting]
+	st.lastLook(src)
+	clear(src.told)
+	*src = source{key: d.key, leaf: d.leaf, due: earlyLook, buf: src.buf[:0], told: src.told}
+	return src
+}
+
+// tell keeps a finding, those that block rather than others.
+func (st *Stream) tell(f Finding) {
+	if f.Action != Block {
+		f.Action = Flag
+	}
+	st.block(f)
+	if len(st.all) < maxFindings {
+		st.all = append(st.all, f)
+		return
+	}
+	if f.Action != Block {
+		return
+	}
+	for i := len(st.all) - 1; i >= 0; i-- {
+		if st.all[i].Action != Block {
+			st.all[i] = f
+			return
+		}
+	}
+}
+
+// block notes that a finding blocks the stream, if it does.
+func (st *Stream) block(f Finding) {
+	if f.Action == Block && st.reason == "" {
+		st.reason = f.reason()
+	}
+}
+
+// Blocked says whether something was found that must not pass, and why the stream is
+// to be ended, for whoever reads it.
+func (st *Stream) Blocked() (reason string, ok bool) {
+	if st == nil {
+		return "", false
+	}
+	return st.reason, st.reason != ""
+}
+
+// Report is what was found, the last line and the ends of all texts included. Body is
+// nil. It is for the end: texts that go on after it are looked at as if it had not
+// been there, but what ended in the middle may be told as if it were whole.
 func (st *Stream) Report() Report {
 	if st == nil {
 		return Report{}
 	}
-	st.end()
-	return Report{Findings: st.all, Total: st.total}
+	if len(st.line) > 0 {
+		st.end()
+	}
+	for i := range st.sources {
+		st.lastLook(&st.sources[i])
+	}
+	return Report{Findings: st.all, Total: st.total, Blocked: st.reason != ""}
 }

@@ -18,6 +18,11 @@ type texts struct {
 	names  []int // pieces that name a model
 	stack  []level
 	json   bool
+
+	// streams: src is a stream's, so what APIs stream becomes deltas and no piece.
+	streams bool
+	open    bool // the event has a line of data that is no JSON
+	deltas  []delta
 }
 
 // piece is one text: a JSON string without its quotes.
@@ -27,6 +32,10 @@ type piece struct {
 	size int  // in src
 	tool bool // part of a tool's result
 	esc  bool // it is written with escapes, so the lengths differ
+
+	joins bool  // it goes on with the text of the piece before: no zero byte between
+	firm  bool  // it stands nowhere in src
+	leaf  uint8 // of a streamed text's pieces
 }
 
 // opaque are members whose texts are keys and ciphers of the API itself: changing
@@ -41,21 +50,24 @@ type level struct {
 	tool  bool   // it is a tool's result
 	first int    // piece of it
 	key   string // of the member under way
+
+	// For streams only.
+	node   uint8  // of the container, among streamPaths
+	word   uint8  // of the member under way
+	deltas int    // how many there were when it began
+	apart  uint64 // what tells the texts in it from others of the same path
 }
 
 func (t *texts) reset(src []byte) {
-	t.src, t.json = src, false
-	t.joined, t.pieces, t.tools, t.names = t.joined[:0], t.pieces[:0], t.tools[:0], t.names[:0]
+	t.src, t.json, t.streams, t.open = src, false, false, false
+	t.joined, t.pieces, t.tools, t.names, t.deltas = t.joined[:0], t.pieces[:0], t.tools[:0], t.names[:0], t.deltas[:0]
 }
 
 // read finds the texts of a JSON document; of anything else, all of it is one. It is
 // lenient with what does not matter to where texts begin and end.
 func (t *texts) read(src []byte) {
 	t.reset(src)
-	w := walker{t: t, stack: t.stack[:0]}
-	defer func() { t.stack = w.stack }()
-	if t.json = w.walk(); !t.json {
-		t.reset(src)
+	if t.json = t.doc(0, len(src)); !t.json {
 		t.add(0, len(src), false)
 		return
 	}
@@ -68,26 +80,56 @@ func (t *texts) read(src []byte) {
 	}
 }
 
+// doc takes in the texts of the JSON document src[from:to]; of anything else nothing,
+// and it returns false.
+func (t *texts) doc(from, to int) bool {
+	joined, pieces, names, deltas := len(t.joined), len(t.pieces), len(t.names), len(t.deltas)
+	whole := t.src
+	t.src = whole[:to]
+	w := walker{t: t, i: from, stack: t.stack[:0]}
+	ok := w.walk()
+	t.src, t.stack = whole, w.stack
+	if !ok {
+		t.joined, t.pieces, t.names, t.deltas = t.joined[:joined], t.pieces[:pieces], t.names[:names], t.deltas[:deltas]
+		t.tools = t.tools[:0]
+	}
+	return ok
+}
+
 // add takes a text in.
 func (t *texts) add(raw, size int, esc bool) {
 	t.pieces = append(t.pieces, piece{at: len(t.joined), raw: raw, size: size, esc: esc})
-	p := t.src[raw : raw+size]
-	if !esc {
-		t.joined = append(append(t.joined, p...), 0)
-		return
+	t.joined = append(appendPlain(t.joined, t.src[raw:raw+size], esc), 0)
+}
+
+// join takes a piece of a streamed text in. The zero byte behind its last one is left
+// to the caller.
+func (t *texts) join(d delta, joins bool) {
+	t.pieces = append(t.pieces, piece{at: len(t.joined), raw: d.raw, size: d.size, esc: d.esc, joins: joins, firm: d.gap, leaf: d.leaf})
+	t.joined = t.appendDelta(t.joined, d)
+}
+
+// appendDelta appends what a delta says.
+func (t *texts) appendDelta(b []byte, d delta) []byte {
+	if d.gap {
+		return append(b, '\n')
 	}
-	for len(p) > 0 {
+	return appendPlain(b, t.src[d.raw:d.raw+d.size], d.esc)
+}
+
+// appendPlain appends a JSON string's letters, its escapes decoded if it has any.
+func appendPlain(b, p []byte, esc bool) []byte {
+	for esc && len(p) > 0 {
 		n := bytes.IndexByte(p, '\\')
 		if n < 0 {
-			t.joined = append(t.joined, p...)
 			break
 		}
-		t.joined = append(t.joined, p[:n]...)
+		b = append(b, p[:n]...)
 		r, used := unescape(p[n:])
-		t.joined = utf8.AppendRune(t.joined, r)
+		b = utf8.AppendRune(b, r)
 		p = p[n+used:]
 	}
-	t.joined = append(t.joined, 0)
+	return append(b, p...)
 }
 
 // unescape reads the escape that p begins with. What is none stands for itself.
@@ -175,6 +217,7 @@ type walker struct {
 	t     *texts
 	i     int
 	stack []level
+	kind  uint64 // of the event: its "type"
 }
 
 // walk goes through the document; false when it is none.
@@ -253,15 +296,34 @@ func (w *walker) value() bool {
 	}
 }
 
+// endsScalar are the bytes that no number and no word goes on with.
+var endsScalar = func() (t [256]bool) {
+	for _, c := range []byte(",]} \n\r\t\"{[:") {
+		t[c] = true
+	}
+	return t
+}()
+
 func (w *walker) scalar(b byte) bool {
 	if b != '-' && (b < '0' || b > '9') && (b < 'a' || b > 'z') {
 		return false
 	}
-	src := w.t.src
-	for w.i < len(src) && bytes.IndexByte([]byte(",]} \n\r\t\"{[:"), src[w.i]) < 0 {
+	src, from := w.t.src, w.i-1
+	for w.i < len(src) && !endsScalar[src[w.i]] {
 		w.i++
 	}
+	w.tells(src[from:w.i])
 	return true
+}
+
+// tells notes a value that tells streamed texts apart.
+func (w *walker) tells(value []byte) {
+	if !w.t.streams || len(w.stack) == 0 {
+		return
+	}
+	if top := &w.stack[len(w.stack)-1]; !top.array && top.word >= streamPaths.apart && !nothing(value) {
+		top.apart += mixed64(top.word, value)
+	}
 }
 
 // str takes what follows a quote up to the next, and tells where it is.
@@ -294,6 +356,9 @@ func (w *walker) name(top *level) bool {
 		return false
 	}
 	top.key = nameOf(w.t.src[from:to], esc)
+	if w.t.streams && top.node != dead {
+		top.word = streamPaths.word(w.t.src[from:to], esc)
+	}
 	switch top.key { // Amazon and Google have a member for it
 	case "toolResult", "functionResponse", "function_response":
 		top.tool = true
@@ -319,19 +384,50 @@ func (w *walker) text() bool {
 	case len(w.stack) == 1 && top.key == "model", len(w.stack) == 2 && top.array && w.stack[0].key == "models":
 		w.t.names = append(w.t.names, len(w.t.pieces))
 	}
+	if w.t.streams {
+		if top.key == "type" && len(w.stack) == 1 {
+			w.kind = mixed64(0, value)
+		}
+		w.tells(value)
+		if leaf := streamPaths.leaf[w.node(top)]; leaf != noLeaf {
+			w.t.deltas = append(w.t.deltas, delta{raw: from, size: to - from, esc: esc, leaf: leaf, key: uint64(leaf)})
+			return true
+		}
+	}
 	if !opaque[top.key] {
 		w.t.add(from, to-from, esc)
 	}
 	return true
 }
 
+// node is where among the paths of streamed texts a container's next value stands.
+func (w *walker) node(top *level) uint8 {
+	if top.array {
+		return top.node
+	}
+	return streamPaths.next[top.node][top.word]
+}
+
 func (w *walker) open(array bool) {
-	w.stack = append(w.stack, level{array: array, first: len(w.t.pieces)})
+	l := level{array: array, first: len(w.t.pieces)}
+	if w.t.streams {
+		l.node, l.deltas = rootNode, len(w.t.deltas)
+		if n := len(w.stack); n > 0 {
+			if l.node = w.node(&w.stack[n-1]); array && w.stack[n-1].array {
+				l.node = dead
+			}
+		}
+	}
+	w.stack = append(w.stack, l)
 }
 
 func (w *walker) close() {
 	l := w.stack[len(w.stack)-1]
 	w.stack = w.stack[:len(w.stack)-1]
+	if w.t.streams {
+		w.sort(l)
+		return // an answer has no tool's results
+	}
 	if !l.tool {
 		return
 	}
@@ -340,6 +436,21 @@ func (w *walker) close() {
 	}
 	w.t.tools[l.first]++
 	w.t.tools[len(w.t.pieces)]--
+}
+
+// sort puts what an object says about the texts in it into their keys. Texts stand a
+// few objects deep, so each is met a few times.
+func (w *walker) sort(l level) {
+	if l.array {
+		return
+	}
+	for i := l.deltas; i < len(w.t.deltas); i++ {
+		d := &w.t.deltas[i]
+		d.key = d.key*fnvPrime + l.apart
+		if d.leaf == eventLeaf {
+			d.key += w.kind
+		}
+	}
 }
 
 // maxName bounds the names of members that mean something.
@@ -352,10 +463,7 @@ var names = []string{"type", "role", "model", "models", "toolResult", "functionR
 // care about case, so neither does this.
 func nameOf(b []byte, esc bool) string {
 	if esc && len(b) <= 6*maxName {
-		var plain texts
-		plain.src = b
-		plain.add(0, len(b), true)
-		b = plain.joined[:len(plain.joined)-1]
+		b = plainName(b)
 	}
 	if len(b) < len("type") || len(b) > maxName {
 		return ""
@@ -367,3 +475,5 @@ func nameOf(b []byte, esc bool) string {
 	}
 	return ""
 }
+
+func plainName(b []byte) []byte { return appendPlain(nil, b, true) }
