@@ -41,8 +41,9 @@ type Options struct {
 	HourAge  time.Duration // of sums by the hour; DefaultHourAge
 	DayAge   time.Duration // of sums by the day; DefaultDayAge
 
-	// MaxPayloadBytes bounds the file of payloads, whose oldest go first; 0 keeps none
-	// and makes no such file. A payload also goes with its call.
+	// MaxPayloadBytes bounds the file of payloads, whose oldest go first; 0 keeps none,
+	// makes no such file and deletes one that is there. A payload also goes with its
+	// call.
 	MaxPayloadBytes int64
 	PayloadAge      time.Duration // 30 days
 
@@ -105,7 +106,9 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 		return nil, err
 	}
 	if opts.MaxPayloadBytes > 0 {
-		l.payloads, err = openFile(ctx, opts.Path+"-payloads", "payloads")
+		l.payloads, err = openFile(ctx, opts.Path+payloadsSuffix, "payloads")
+	} else {
+		err = forgetPayloads(opts.Path)
 	}
 	if err == nil {
 		err = l.begin(ctx)

@@ -5,12 +5,31 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/klauspost/compress/zstd"
 )
 
 // maxPayload is how many bytes of each side of a call are kept.
 const maxPayload = 1 << 20
+
+// payloadsSuffix is put after the path of the record for the file of payloads.
+const payloadsSuffix = "-payloads"
+
+// forgetPayloads deletes the file of payloads, for who wants none kept any more.
+func forgetPayloads(path string) error {
+	var errs []error
+	for _, more := range []string{"", "-wal", "-shm"} { // SQLite's own beside it
+		if err := os.Remove(path + payloadsSuffix + more); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("delete what was said in calls: %w", err)
+	}
+	return nil
+}
 
 // squeeze compresses payloads; made when the first comes.
 type squeeze struct{ enc *zstd.Encoder }

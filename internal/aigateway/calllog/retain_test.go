@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -344,5 +345,37 @@ func TestNoPayloads(t *testing.T) {
 	}
 	if _, err := os.Stat(l.opts.Path + "-payloads"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("there is a file of payloads: %v", err)
+	}
+}
+
+// Who wants nothing kept any more of what was said has it deleted with that.
+func TestPayloadsAreForgotten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "calls.sqlite")
+	with, err := Open(t.Context(), Options{Path: path, MaxPayloadBytes: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := full(with.NewID())
+	c.Payload = &Payload{Request: []byte("a question nobody is to read")}
+	with.Add(c)
+	if err := with.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if found, _ := filepath.Glob(path + payloadsSuffix + "*"); len(found) == 0 {
+		t.Fatal("nothing was kept")
+	}
+	without, err := Open(t.Context(), Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer without.Close()
+	if found, _ := filepath.Glob(path + payloadsSuffix + "*"); len(found) != 0 {
+		t.Errorf("still there: %v", found)
+	}
+	if _, err := without.Payload(t.Context(), c.ID); !errors.Is(err, ErrNotFound) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := without.Get(t.Context(), c.ID); err != nil {
+		t.Errorf("the call went with it: %v", err)
 	}
 }
