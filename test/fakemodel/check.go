@@ -15,24 +15,29 @@ type problem struct {
 	status  int
 	kind    string // Anthropic's error type
 	message string
+	details []any // Gemini: google.rpc messages
 }
 
 func bad(format string, a ...any) *problem {
-	return &problem{http.StatusBadRequest, "invalid_request_error", fmt.Sprintf(format, a...)}
+	return refuse(http.StatusBadRequest, "invalid_request_error", fmt.Sprintf(format, a...))
+}
+
+func refuse(status int, kind, message string) *problem {
+	return &problem{status: status, kind: kind, message: message}
 }
 
 // check judges a call as the real API would.
 func (m *Model) check(c *Call, readErr error) *problem {
-	at, ok := apis[c.Path]
+	_, method := place(c.Path)
 	switch {
-	case !ok:
-		return &problem{http.StatusNotFound, "not_found_error", "Not Found"}
-	case c.Method != at.method:
-		return &problem{http.StatusMethodNotAllowed, "invalid_request_error", "Method Not Allowed"}
+	case method == "":
+		return refuse(http.StatusNotFound, "not_found_error", "Not Found")
+	case c.Method != method:
+		return refuse(http.StatusMethodNotAllowed, "invalid_request_error", "Method Not Allowed")
 	case readErr != nil:
 		return bad("the body broke off: %v", readErr)
 	case len(c.Body) > MaxBody:
-		return &problem{http.StatusRequestEntityTooLarge, "request_too_large", "Request exceeds the maximum size"}
+		return refuse(http.StatusRequestEntityTooLarge, "request_too_large", "Request exceeds the maximum size")
 	}
 	if p := m.checkKey(c); p != nil {
 		return p
@@ -46,8 +51,11 @@ func (m *Model) check(c *Call, readErr error) *problem {
 	if e := c.Header.Get("Content-Encoding"); e != "" {
 		return bad("content-encoding: %q is not supported", e)
 	}
-	if c.API == OpenAI {
+	switch c.API {
+	case OpenAI:
 		return checkOpenAI(c)
+	case Gemini:
+		return checkGemini(c)
 	}
 	if v := c.Header.Get("Anthropic-Version"); v != "2023-06-01" {
 		return bad("anthropic-version: %q is not a valid version", v)
@@ -57,8 +65,11 @@ func (m *Model) check(c *Call, readErr error) *problem {
 
 // checkKey wants exactly one credential, where this API has it.
 func (m *Model) checkKey(c *Call) *problem {
+	if c.API == Gemini {
+		return m.checkGoogleKey(c)
+	}
 	refused := func(msg string) *problem {
-		return &problem{http.StatusUnauthorized, "authentication_error", msg}
+		return refuse(http.StatusUnauthorized, "authentication_error", msg)
 	}
 	xkey, auth := c.Header.Values("X-Api-Key"), c.Header.Values("Authorization")
 	got := xkey
@@ -112,16 +123,21 @@ func isObject(raw json.RawMessage) bool {
 }
 
 // answerError words an error as the API does.
-func answerError(w http.ResponseWriter, c *Call, status int, kind, msg string) {
-	var v any = map[string]any{"type": "error", "error": map[string]any{"type": kind, "message": msg}, "request_id": "req_fake"}
-	if c.API == OpenAI {
-		v = map[string]any{"error": map[string]any{"message": msg, "type": "invalid_request_error", "param": nil, "code": nil}}
-	}
+func answerError(w http.ResponseWriter, c *Call, p *problem) {
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	p := encode(v)
-	c.count(p)
-	_, _ = w.Write(p)
+	var body []byte
+	switch c.API {
+	case OpenAI:
+		body = encode(fields{"error": fields{"message": p.message, "type": "invalid_request_error", "param": nil, "code": nil}})
+	case Gemini:
+		w.Header().Set("Content-Type", geminiJSON)
+		body = geminiError(c, p)
+	default:
+		body = encode(fields{"type": "error", "error": fields{"type": p.kind, "message": p.message}, "request_id": "req_fake"})
+	}
+	w.WriteHeader(p.status)
+	c.count(body)
+	_, _ = w.Write(body)
 }
 
 func encode(v any) []byte {

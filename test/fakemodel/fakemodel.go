@@ -1,9 +1,9 @@
-// Package fakemodel is a strict fake of Anthropic's Messages API and OpenAI's
-// Chat Completions API, for tests and benches. It refuses what the real ones
-// refuse, as far as their public documentation says (method, path, key, version
-// and content-type headers, unknown fields, roles, the pairing of tool calls
-// and results), and streams as they do. What it answers, and how badly, is the
-// test's choice: see [Reply].
+// Package fakemodel is a strict fake of Anthropic's Messages API, OpenAI's Chat
+// Completions API and Google's Gemini API, for tests and benches. It refuses what
+// the real ones refuse, as far as their public documentation says (method, path,
+// key, version and content-type headers, unknown fields, roles, the pairing of
+// tool calls and results), and streams as they do. What it answers, and how
+// badly, is the test's choice: see [Reply].
 //
 // It must not know who calls it: it imports nothing of the product.
 package fakemodel
@@ -14,13 +14,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 )
 
-// The two APIs.
+// The three APIs.
 const (
 	Anthropic = "anthropic"
 	OpenAI    = "openai"
+	Gemini    = "gemini"
 )
 
 // MaxBody is the size of request the real APIs stop at, in bytes.
@@ -96,7 +98,7 @@ func (m *Model) Last() *Call {
 // Server is a Model on a loopback port.
 type Server struct {
 	*Model
-	URL  string // base for Anthropic's API; for OpenAI's append "/v1"
+	URL  string // base for Anthropic's API; for OpenAI's append "/v1", for Gemini's "/v1beta"
 	http *httptest.Server
 }
 
@@ -112,7 +114,7 @@ func (s *Server) Close() {
 	s.http.Close()
 }
 
-// apis tells the API by path.
+// apis tells the API by path. Gemini's has the model in it: see [place].
 var apis = map[string]struct{ api, method string }{
 	"/v1/messages":              {Anthropic, http.MethodPost},
 	"/v1/messages/count_tokens": {Anthropic, http.MethodPost},
@@ -120,11 +122,23 @@ var apis = map[string]struct{ api, method string }{
 	"/v1/models":                {OpenAI, http.MethodGet},
 }
 
+// place tells the API a path belongs to, and the method it wants: none if the
+// API has no such path.
+func place(path string) (api, method string) {
+	if rest, ok := strings.CutPrefix(path, geminiModels); ok {
+		if model, verb, _ := strings.Cut(rest, ":"); model != "" && !strings.Contains(rest, "/") && geminiVerbs[verb] {
+			return Gemini, http.MethodPost
+		}
+		return Gemini, ""
+	}
+	return apis[path].api, apis[path].method
+}
+
 // ServeHTTP answers one call.
 func (m *Model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &Call{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone(),
 		Gone: make(chan struct{}), sum: sha256.New()}
-	c.API = apis[r.URL.Path].api
+	c.API, _ = place(c.Path)
 	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
 	c.Body = body
 	p := m.check(c, err)
@@ -135,7 +149,7 @@ func (m *Model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.calls = append(m.calls, c)
 	m.mu.Unlock()
 	if p != nil {
-		answerError(w, c, p.status, p.kind, p.message)
+		answerError(w, c, p)
 		return
 	}
 	reply := Reply{Text: "ok"}

@@ -20,6 +20,7 @@ type Reply struct {
 	Tool   string           // call this tool instead
 	Input  string           // its input, a JSON object
 	Usage  Usage            // zero: 10 in, 5 out
+	Finish string           // Gemini: finishReason, such as "MAX_TOKENS"; empty: "STOP"
 
 	// EchoHeader answers with the received header as JSON text.
 	EchoHeader bool
@@ -52,9 +53,11 @@ const (
 	CutReset     // the connection is reset (RST)
 )
 
-// Usage is what the answer says it cost, in tokens.
+// Usage is what the answer says it cost, in tokens. OpenAI's and Gemini's In
+// includes CacheRead, Anthropic's does not.
 type Usage struct {
 	In, Out, CacheRead, CacheWrite int
+	Thoughts                       int // Gemini: beside Out
 }
 
 func (r Reply) usage() Usage {
@@ -124,7 +127,7 @@ func (s *sender) send() {
 	case s.reply.Body != nil:
 		s.sendBody()
 	case s.reply.Status >= 300:
-		answerError(s.w, s.call, s.reply.Status, "api_error", s.reply.Message)
+		answerError(s.w, s.call, &problem{s.reply.Status, "api_error", s.reply.Message, retryInfo(s.reply.RetryAfter)})
 	case s.call.Stream:
 		s.sendStream()
 	default:
@@ -160,12 +163,19 @@ func (s *sender) sendBody() {
 func (s *sender) sendJSON() {
 	body := encode(s.whole())
 	s.w.Header().Set("Content-Type", "application/json")
+	if s.call.API == Gemini {
+		body = indented(body)
+		s.w.Header().Set("Content-Type", geminiJSON)
+	}
 	s.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	_ = s.write(body)
 }
 
 func (s *sender) sendStream() {
 	s.w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	if s.call.API == Gemini {
+		s.w.Header().Set("Content-Type", geminiStreamType(s.call))
+	}
 	s.w.WriteHeader(http.StatusOK)
 	if s.rc.Flush() != nil {
 		return

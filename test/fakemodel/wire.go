@@ -17,14 +17,19 @@ func (s *sender) whole() any {
 		return fields{"object": "list", "data": []any{fields{"id": "fake-model", "object": "model", "created": 1, "owned_by": "fakemodel"}}}
 	case s.call.API == OpenAI:
 		return s.openaiWhole()
+	case s.call.API == Gemini:
+		return s.geminiWhole()
 	}
 	return s.anthropicMessage([]any{s.anthropicBlock(s.reply.wholeText(), s.input())}, s.stop("tool_use", "end_turn"), s.reply.usage())
 }
 
 // stream is the answer of a call that does.
 func (s *sender) stream() iter.Seq[[]byte] {
-	if s.call.API == OpenAI {
+	switch s.call.API {
+	case OpenAI:
 		return s.openaiStream
+	case Gemini:
+		return s.geminiStream
 	}
 	return s.anthropicStream
 }
