@@ -32,6 +32,7 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/limit"
 	"github.com/moltworker/moltworker/internal/aigateway/price"
 	"github.com/moltworker/moltworker/internal/aigateway/provider"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
 )
 
 // Options says where the gateway finds what it needs. Only Settings is required.
@@ -47,6 +48,9 @@ type Options struct {
 	Budget *budget.Ledger
 	// Calls keeps a record of every call. Without it only the log has one.
 	Calls *calllog.Log
+	// Export is told of every call that is recorded, without what was said; nil: nobody
+	// is. It must not wait.
+	Export func(calllog.Call)
 
 	// Windows bound how often each caller calls, and how many tokens it moves.
 	Windows []*limit.Window
@@ -59,8 +63,16 @@ type Options struct {
 	// CacheTTL is how long answers are kept where a request does not say; 0: not.
 	CacheTTL time.Duration
 
+	// Routes say which models a call tries in turn. Without it each tries the one that
+	// it asks for.
+	Routes func() *route.Table
+
 	// Guards are the guardrails of a caller; nil checks nothing.
 	Guards func(caller string) *guardrail.Rules
+
+	// Payloads blot out of what was said in calls what must not be kept with their
+	// records. Without them nothing that was said is kept.
+	Payloads *guardrail.Rules
 
 	// Trigger says why an agent makes a call. Without it that is not known.
 	Trigger func(Prompt) string

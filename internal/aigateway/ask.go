@@ -12,6 +12,9 @@ import (
 type ask struct {
 	model  string
 	stream bool
+	// includeUsage is whether a stream is to end with its usage, as Chat Completions
+	// has it.
+	includeUsage bool
 	// maxOutput is how many tokens the answer may have; 0 where it does not say.
 	maxOutput int64
 	// images is how many images are asked for.
@@ -47,6 +50,11 @@ func readAsk(doc []byte) ask {
 			}
 		case `"stream"`:
 			a.stream = string(value) == "true"
+		case `"stream_options"`:
+			eachMember(value, func(key, value []byte) bool {
+				a.includeUsage = a.includeUsage || string(key) == `"include_usage"` && string(value) == "true"
+				return true
+			})
 		case `"max_tokens"`, `"max_completion_tokens"`, `"max_output_tokens"`, `"maxTokens"`, `"max_tokens_to_sample"`:
 			a.maxOutput = max(a.maxOutput, wholeNumber(value))
 		case `"generationConfig"`, `"generation_config"`, `"inferenceConfig"`, `"options"`:

@@ -104,6 +104,13 @@ func bodyFailure(r *http.Request, err error) error {
 	return &failure{status: http.StatusBadRequest, msg: "the request body could not be read", cause: err}
 }
 
+// newBody is a document as a body of its own, booked on the agent.
+func newBody(doc []byte, l *load) (*body, error) {
+	b := &body{load: l, buf: &doc, booked: len(doc)}
+	b.refs.Store(1)
+	return b, l.reserve(b.booked)
+}
+
 // replace puts another document in the body's place, of about its size. Nobody reads
 // the body yet.
 func (b *body) replace(doc []byte) { b.buf = &doc }

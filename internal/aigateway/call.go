@@ -13,8 +13,9 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/cache"
 	"github.com/moltworker/moltworker/internal/aigateway/calllog"
 	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
-	"github.com/moltworker/moltworker/internal/aigateway/limit"
 	"github.com/moltworker/moltworker/internal/aigateway/provider"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
+	"github.com/moltworker/moltworker/internal/aigateway/translate"
 	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
@@ -30,25 +31,40 @@ type call struct {
 	start time.Time
 
 	wish    wishes
-	to      target
+	asked   target // where the client wants to go, and the form it understands
 	ask     ask
 	trigger string
-	spend   spend
-	up      upstream
-	key     provider.Credential // that the answer came by
-	watch   *watch
+	plan    route.Plan  // the steps that may be taken, one at a time
+	items   []item      // of a universal request; each is a step
+	client  http.Header // that the request came with
 
+	// What follows is the step's that is being taken.
+	step  route.Step
+	to    target
+	model string        // by its name there
+	api   translate.API // that is spoken there, if it is not the client's; else ""
+	spend spend
+	up    upstream
+	key   provider.Credential // that the answer came by
+
+	watch     *watch
+	leaveGate func() // nil: the gate was not entered
+
+	hijacked bool         // the connection became a WebSocket, and is closed
 	begun    bool         // the answer's header is on its way: errors can no longer be answers
 	consumed bool         // a model began to answer: it costs something
 	meter    *usage.Meter // of the answer; nil while there is none
 	stream   bool         // the answer is a stream, whose end is told from its content
 	sse      bool         // of server-sent events, to which an error can be added
+	tr       *translate.Stream
+	lost     translate.Losses // what translation left out
 	rec      record
 
 	keep     func(cache.Answer) *cache.Recorder // nil: the answer is not to be kept
 	recorder *cache.Recorder                    // of the answer; nil takes nothing down
 	rules    *guardrail.Rules                   // of the caller; nil checks nothing
 	heard    *guardrail.Stream                  // what they hear of the answer
+	said     *said                              // nil: what is said is not kept
 	lead     *cache.Lead                        // has calls that ask the same wait for it; nil: none does
 }
 
@@ -62,8 +78,10 @@ var (
 // finish, once.
 func (c *call) serve() (err error) {
 	c.w.Header().Set("Cf-Aig-Log-Id", c.id.String())
-	c.wish = readWishes(c.r.Header, c.from.Trusted)
-	if c.to, err = route(c.r); err != nil {
+	c.client = c.r.Header
+	c.wish = readWishes(c.client, c.from.Trusted)
+	c.asked, err = find(c.r)
+	if c.to = c.asked; err != nil {
 		return err
 	}
 	if err := c.load.enter(); err != nil {
@@ -77,6 +95,10 @@ func (c *call) serve() (err error) {
 	c.watch = newWatch(cancel, c.rc)
 	defer c.watch.stop()
 
+	if c.asked.ep.WebSocket {
+		defer c.exit()
+		return c.converse(ctx)
+	}
 	c.watch.phase(c.g.opts.Timeouts.Body, errSlowBody)
 	b, err := readBody(c.r, c.load)
 	if err != nil {
@@ -84,47 +106,41 @@ func (c *call) serve() (err error) {
 	}
 	defer b.release()
 	c.watch.phase(c.g.opts.Timeouts.Header, errNoTurn)
+	begin := c.single
+	if c.asked.universal {
+		begin = c.readItems
+	}
+	if err := begin(b); err != nil {
+		return err
+	}
+	defer c.exit()
+	return c.walk(ctx, b)
+}
+
+// single gets a call ready that is one call.
+func (c *call) single(b *body) error {
 	if err := c.look(b); err != nil {
 		return err
 	}
-	if c.up, err = c.g.resolve(c.to, c.r.URL.RawQuery); err != nil {
-		return err
-	}
-	if answered, err := c.recall(ctx, b); answered {
-		return err
-	}
-	if c.g.opts.Gate != nil {
-		leave, err := c.g.opts.Gate.Enter(ctx, limit.Key{Agent: c.from.Name})
-		if err != nil {
-			return c.because(tooMuch(err))
-		}
-		defer leave()
-	}
-	if err := c.admit(len(b.bytes())); err != nil {
-		return c.tellUser(err)
-	}
-	resp, err := c.send(ctx, b)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	return c.relay(resp)
+	return c.choose()
 }
 
 // look finds out what is asked for, and why.
 func (c *call) look(b *body) (err error) {
 	c.rec.in = int64(len(b.bytes()))
 	c.ask = readAsk(b.bytes())
-	if c.to.compat {
+	if c.asked.compat {
 		var doc []byte
-		if c.to, doc, c.ask.model, err = c.g.compat(c.to, b.bytes(), c.ask.model); err != nil {
+		if c.asked, doc, c.ask.model, err = c.g.compat(c.asked, b.bytes(), c.ask.model); err != nil {
 			return err
 		}
 		b.replace(doc)
+		c.to = c.asked
 	}
-	if c.to.ep.Model != "" {
-		c.ask.model = shown(c.to.ep.Model)
+	if c.asked.ep.Model != "" {
+		c.ask.model = shown(c.asked.ep.Model)
 	}
+	c.model = c.ask.model
 	c.trigger = c.from.Trigger
 	if c.trigger == "" && c.g.opts.Trigger != nil {
 		c.trigger = c.g.opts.Trigger(c.ask.prompt)
@@ -132,7 +148,11 @@ func (c *call) look(b *body) (err error) {
 	if c.g.opts.ByPerson[c.trigger] {
 		c.load.spoke(c.start)
 	}
-	return c.inspect(b)
+	if err := c.inspect(b); err != nil {
+		return err
+	}
+	c.hearRequest(b.bytes())
+	return nil
 }
 
 // because prefers the reason why the watch ended the call to what broke by it.
@@ -148,7 +168,7 @@ func (c *call) unreachable(err error) error {
 	if c.r.Context().Err() != nil {
 		return errClientGone
 	}
-	return &failure{status: http.StatusBadGateway, kind: "unreachable", cause: err, msg: fmt.Sprintf("the model's server %s %s; check this host's network, or %s",
+	return &failure{status: http.StatusBadGateway, kind: "unreachable", why: route.Unavailable, cause: err, msg: fmt.Sprintf("the model's server %s %s; check this host's network, or %s",
 		c.up.url.Host, reason(err), c.up.setting)}
 }
 
@@ -177,9 +197,9 @@ func (c *call) finish(err error) {
 	f := asFailure(err)
 	switch {
 	case f == nil:
-	case f.gone:
+	case f.gone, c.hijacked:
 	case !c.begun:
-		c.rec.out = int64(f.writeTo(c.w, c.to.form))
+		c.rec.out = int64(f.writeTo(c.w, c.asked.form))
 	case c.sse:
 		c.endBroken(f)
 	}
@@ -190,7 +210,7 @@ func (c *call) finish(err error) {
 	c.found(c.heard.Report())
 	c.settle()
 	c.log(f)
-	if f != nil && (c.begun || f.gone) {
+	if f != nil && !c.hijacked && (c.begun || f.gone) {
 		panic(http.ErrAbortHandler) // closes the connection; a clean end would be a lie
 	}
 }
@@ -207,9 +227,17 @@ func asFailure(err error) *failure {
 	return &failure{status: http.StatusInternalServerError, msg: "the AI gateway failed; its log says why", cause: err}
 }
 
+// gap is what must be written so that an event can follow.
+func (c *call) gap() string {
+	if c.tr != nil {
+		return "" // whole events are written only
+	}
+	return c.meter.Gap()
+}
+
 // endBroken puts the protocol's error event at the end of a broken stream.
 func (c *call) endBroken(f *failure) {
-	event := append([]byte(c.meter.Gap()), c.to.form.errorSSE(f.status, f.msg)...)
+	event := append([]byte(c.gap()), c.asked.form.errorSSE(f.status, f.msg)...)
 	if n, err := c.w.Write(event); err == nil {
 		c.rec.out += int64(n)
 		_ = c.rc.Flush() // the connection is closed next in any case

@@ -45,7 +45,7 @@ func (m *murmur) say() {
 		return
 	}
 	m.timer.Reset(m.every)
-	if m.c.meter.Gap() != "" || len(m.guard.held) > 0 {
+	if m.c.gap() != "" || len(m.guard.held) > 0 {
 		return // in the middle of an event
 	}
 	if n, err := m.c.w.Write([]byte(comment)); err == nil {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moltworker/moltworker/internal/aigateway/route"
 	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
@@ -15,10 +16,11 @@ type failure struct {
 	status     int
 	msg        string
 	cause      error
-	kind       string // for the record: "budget", "busy" ...; empty: after the status
-	retryAfter string // Retry-After header; empty: none
-	final      bool   // trying again soon is of no use, whatever the status
-	gone       bool   // the client went away: nobody can be told
+	kind       string        // for the record: "budget", "busy" ...; empty: after the status
+	retryAfter string        // Retry-After header; empty: none
+	final      bool          // trying again soon is of no use, whatever the status
+	why        route.Failure // by which a call may fall back; "": it does not
+	gone       bool          // the client went away: nobody can be told
 }
 
 func (f *failure) Error() string {

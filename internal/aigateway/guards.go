@@ -24,14 +24,27 @@ func (c *call) inspect(b *body) error {
 	return nil
 }
 
-// listen has the guardrails look at an answer while it passes. It has gone when they
-// have seen it, so that they only tell.
+// listen has the guardrails look at a stream while it passes. What they have seen has
+// gone, so they can only tell, or end it.
 func (c *call) listen() {
 	c.heard = c.rules.Stream(c.subject(guardrail.Response))
 }
 
+// examine looks at a whole answer before it goes to the caller.
+func (c *call) examine(doc []byte) ([]byte, error) {
+	report := c.rules.Examine(c.subject(guardrail.Response), doc)
+	c.found(report)
+	switch {
+	case report.Blocked:
+		return nil, &failure{status: http.StatusBadGateway, kind: "guardrail", final: true, msg: report.Reason()}
+	case report.Body != nil:
+		return report.Body, nil
+	}
+	return doc, nil
+}
+
 func (c *call) subject(d guardrail.Direction) guardrail.Subject {
-	return guardrail.Subject{Direction: d, Caller: c.from.Name, Provider: c.to.name, Model: c.ask.model}
+	return guardrail.Subject{Direction: d, Caller: c.from.Name, Provider: c.to.name, Model: c.model}
 }
 
 // found notes what was found: never the thing itself.
@@ -41,6 +54,6 @@ func (c *call) found(report guardrail.Report) {
 		if f.Action != guardrail.Flag {
 			note += " (" + string(f.Action) + ")"
 		}
-		c.rec.guards = append(c.rec.guards, note+" at "+f.Path)
+		c.note(note + " at " + f.Path)
 	}
 }

@@ -1,9 +1,13 @@
 package aigateway
 
 import (
+	"maps"
 	"mime"
 	"net/http"
 	"strings"
+
+	"github.com/moltworker/moltworker/internal/aigateway/realtime"
+	"github.com/moltworker/moltworker/internal/aigateway/translate"
 )
 
 // Both directions work by allow-list: what is not named here does not pass. So
@@ -19,7 +23,7 @@ var requestHeaders = map[string]bool{
 var responseHeaders = map[string]bool{
 	"Content-Type": true, "Content-Length": true, "Cache-Control": true,
 	"Retry-After": true, "Retry-After-Ms": true, "X-Should-Retry": true,
-	"Request-Id": true, "X-Request-Id": true, "Openai-Processing-Ms": true, "Openai-Version": true,
+	"Request-Id": true, "X-Request-Id": true, "X-Amzn-Requestid": true, "Openai-Processing-Ms": true, "Openai-Version": true,
 }
 
 func passesIn(name string) bool {
@@ -29,12 +33,15 @@ func passesIn(name string) bool {
 
 func passesOut(name string) bool {
 	return responseHeaders[name] || strings.HasPrefix(name, "Anthropic-Ratelimit-") ||
-		strings.HasPrefix(name, "X-Ratelimit-")
+		strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "X-Amzn-Bedrock-")
 }
 
 // requestHeader is what the upstream gets. The value slices are the client's own
 // and must not be changed.
 func (c *call) requestHeader() http.Header {
+	if c.api != "" {
+		return c.foreignHeader()
+	}
 	named := connectionNames(c.r.Header)
 	h := make(http.Header, len(c.r.Header)+3)
 	for k, vv := range c.r.Header {
@@ -45,6 +52,9 @@ func (c *call) requestHeader() http.Header {
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = []string{"moltworker"}
 	}
+	if c.asked.ep.WebSocket {
+		return c.socketHeader(h)
+	}
 	// The answer is passed on and looked at as it arrives: no compression.
 	h["Accept-Encoding"] = identity
 	// Never sent: it tells net/http that the call may go over a new connection
@@ -52,6 +62,30 @@ func (c *call) requestHeader() http.Header {
 	h["X-Idempotency-Key"] = nil
 	return h
 }
+
+// socketHeader adds what opens a WebSocket.
+func (c *call) socketHeader(h http.Header) http.Header {
+	delete(h, "Content-Type")
+	maps.Copy(h, realtime.UpstreamHeader(c.r.Header))
+	return h
+}
+
+// foreignHeader is what a provider of another API than the client's gets.
+func (c *call) foreignHeader() http.Header {
+	h := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"moltworker"},
+		"Accept-Encoding": identity, "X-Idempotency-Key": nil}
+	if c.streams() {
+		h["Accept"] = []string{"text/event-stream"}
+	}
+	if c.api == translate.Anthropic {
+		h["Anthropic-Version"] = []string{anthropicVersion}
+	}
+	return h
+}
+
+// anthropicVersion is the version of the Messages API that is translated to
+// (docs.anthropic.com, API versions).
+const anthropicVersion = "2023-06-01"
 
 var identity = []string{"identity"}
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/moltworker/moltworker/internal/aigateway/limit"
 	"github.com/moltworker/moltworker/internal/aigateway/provider"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
 )
 
 // lane is the way to one provider: which of its keys are fit for use, and whether it
@@ -87,17 +88,17 @@ func (l *lane) report(key provider.Credential, status int, wait time.Duration) {
 
 // unfit puts a lane's word that no call goes now into an answer.
 func unfit(err error) error {
-	f := &failure{status: http.StatusServiceUnavailable, kind: "upstream_down", msg: err.Error()}
+	f := &failure{status: http.StatusServiceUnavailable, kind: "upstream_down", why: route.Unavailable, msg: err.Error()}
 	var away *limit.Unavailable
 	var spent *limit.Exhausted
 	switch {
 	case errors.As(err, &away):
 		f.retryAfter = seconds(away.RetryAfter)
 		if away.Limited {
-			f.status, f.kind = http.StatusTooManyRequests, "upstream_limited"
+			f.status, f.kind, f.why = http.StatusTooManyRequests, "upstream_limited", route.Limited
 		}
 	case errors.As(err, &spent):
-		f.status, f.kind, f.retryAfter = http.StatusTooManyRequests, "keys_limited", seconds(spent.RetryAfter)
+		f.status, f.kind, f.why, f.retryAfter = http.StatusTooManyRequests, "keys_limited", route.Limited, seconds(spent.RetryAfter)
 	}
 	return f
 }

@@ -11,8 +11,7 @@ import (
 // be made: programs hide the errors of an API from who talks to them, or put their
 // own words there, and a person should know that the money is spent. Calls that
 // nobody waits for get an error, as the agent would take an answer for a result.
-func (c *call) tellUser(err error) error {
-	f := asFailure(err)
+func (c *call) tellUser(f *failure) error {
 	if f.status != http.StatusTooManyRequests || !f.final {
 		return f
 	}
@@ -25,13 +24,13 @@ func (c *call) tellUser(err error) error {
 	var body []byte
 	kind := "application/json"
 	switch {
-	case c.to.form == anthropicForm && c.ask.stream:
+	case c.asked.form == anthropicForm && c.ask.stream:
 		body, kind = anthropicNoticeSSE(c.id.String(), c.ask.model, f.msg), "text/event-stream"
-	case c.to.form == anthropicForm:
+	case c.asked.form == anthropicForm:
 		body = anthropicNotice(c.id.String(), c.ask.model, f.msg)
-	case c.to.ep.Kind == usage.Chat && c.ask.stream:
+	case c.asked.ep.Kind == usage.Chat && c.ask.stream:
 		body, kind = chatNoticeSSE(c.id.String(), c.ask.model, f.msg), "text/event-stream"
-	case c.to.ep.Kind == usage.Chat:
+	case c.asked.ep.Kind == usage.Chat:
 		body = chatNotice(c.id.String(), c.ask.model, f.msg)
 	default:
 		return f

@@ -24,9 +24,21 @@ type record struct {
 	missing  price.Missing // parts of the usage that cost says nothing of
 	cache    string        // "hit", "miss", "bypass"; "" not asked
 	saved    price.Money   // what an answer from the cache would have cost
-	guards   []string      // what guardrails found
+	notes    []string      // what guardrails found, and which steps failed
 	refused  *failure      // why no model was asked, where the gateway answered itself
 }
+
+// maxNotes bounds the notes of one call.
+const maxNotes = 32
+
+func (c *call) note(what string) {
+	if len(c.rec.notes) < maxNotes {
+		c.rec.notes = append(c.rec.notes, what)
+	}
+}
+
+// stepNumber is which step of the plan was the last one, from 0.
+func (c *call) stepNumber() int { return max(c.step.Number-1, 0) }
 
 func (c *call) since() time.Duration { return c.g.opts.Now().Sub(c.start) }
 
@@ -34,7 +46,12 @@ func (c *call) since() time.Duration { return c.g.opts.Now().Sub(c.start) }
 func (c *call) log(f *failure) {
 	took := c.since()
 	if c.g.opts.Calls != nil && !c.wish.unlogged {
-		c.g.opts.Calls.Add(c.row(f, took))
+		row := c.row(f, took)
+		if c.g.opts.Export != nil {
+			c.g.opts.Export(row)
+		}
+		row.Payload = c.payload()
+		c.g.opts.Calls.Add(row)
 	}
 	level := slog.LevelInfo
 	if f != nil || c.rec.status >= 400 {
@@ -46,7 +63,7 @@ func (c *call) log(f *failure) {
 	attrs := make([]slog.Attr, 0, 16)
 	attrs = append(attrs,
 		slog.String("agent", c.from.Name), slog.String("trigger", c.trigger), slog.String("provider", c.to.name),
-		slog.String("endpoint", c.to.logPath), slog.String("model", c.ask.model),
+		slog.String("endpoint", c.to.logPath), slog.String("model", c.model),
 		slog.Int("status", c.rec.status),
 		slog.Int64("request_bytes", c.rec.in), slog.Int64("response_bytes", c.rec.out),
 		slog.Duration("first_byte", c.rec.first), slog.Duration("duration", took))
@@ -69,9 +86,12 @@ func (c *call) row(f *failure, took time.Duration) calllog.Call {
 		Endpoint: c.to.logPath, Status: c.rec.status, Stream: c.stream || c.ask.stream, Usage: c.rec.usage,
 		Cost: c.rec.cost, CostKnown: c.rec.priced, Took: took, FirstByte: c.rec.first, Attempts: c.rec.attempts,
 		Key: c.key.Name, Cache: c.rec.cache, Saved: c.rec.saved, Metadata: c.wish.metadata, Event: c.wish.event,
-		RequestBytes: c.rec.in, ResponseBytes: c.rec.out,
+		RequestBytes: c.rec.in, ResponseBytes: c.rec.out, Step: c.stepNumber(),
 	}
-	row.Guards = c.rec.guards
+	row.Guards = c.rec.notes
+	if len(c.lost) > 0 {
+		row.Guards = append(row.Guards, "not translated: "+strings.Join(c.lost, ", "))
+	}
 	if c.rec.missing != 0 {
 		row.Guards = append(row.Guards, "unpriced: "+c.rec.missing.String())
 	}

@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
+	"github.com/moltworker/moltworker/internal/aigateway/translate"
 	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
@@ -26,18 +30,25 @@ func (c *call) relay(resp *http.Response) error {
 		return c.relayError(resp)
 	}
 	if err := c.refuse(resp); err != nil {
+		err.why = route.Unavailable
 		return err
 	}
 	c.rec.status, c.consumed = resp.StatusCode, c.to.ep.Paid
 	copyHeader(c.w.Header(), resp.Header, c.up.withheld)
-	c.w.Header().Set("Cf-Aig-Step", "0")
-	c.keepAnswer(resp)
-	c.listen()
+	c.w.Header().Set("Cf-Aig-Step", strconv.Itoa(c.stepNumber()))
 	framing := usage.FramingOf(resp.Header.Get("Content-Type"))
 	c.meter = usage.NewMeter(c.to.ep.Kind, framing)
+	c.meter.Headed(resp.Header)
 	c.sse = framing == usage.SSE
 	c.stream = c.sse || framing == usage.NDJSON || framing == usage.EventStream
+	if c.api != "" {
+		if err := c.relayTranslated(resp, framing); err != nil || !c.stream {
+			return err
+		}
+	}
 	if c.stream {
+		c.keepAnswer(resp)
+		c.listen()
 		c.w.Header().Del("Content-Length") // an error event may have to be added
 		c.begin()
 		if err := c.rc.Flush(); err != nil {
@@ -45,11 +56,15 @@ func (c *call) relay(resp *http.Response) error {
 		}
 		return c.copy(resp.Body, true)
 	}
+	if c.rules.LooksAt(guardrail.Response) && framing == usage.JSON {
+		return c.relayExamined(resp)
+	}
+	c.keepAnswer(resp)
 	return c.copy(&patient{in: resp.Body, progress: func() { c.watch.progress(idle) }}, resp.ContentLength < 0)
 }
 
 // refuse finds answers that must not or cannot be passed on.
-func (c *call) refuse(resp *http.Response) error {
+func (c *call) refuse(resp *http.Response) *failure {
 	look := "; look at " + c.up.setting
 	switch code := resp.StatusCode; {
 	case code >= 300:
@@ -129,11 +144,16 @@ func (c *call) copy(src io.Reader, flush bool) error {
 // pass hands one piece to the client.
 func (c *call) pass(guard *keyGuard, p []byte, flush bool) error {
 	c.meter.Write(p)
-	_, _ = c.heard.Write(p) // which never fails
 	p, err := guard.pass(p)
 	if err != nil {
-		return &failure{status: http.StatusBadGateway, cause: err,
-			msg: "the model's server put the API key into its answer, which was stopped; look at " + c.up.setting}
+		return c.echoed(err)
+	}
+	if p, err = c.turn(p); err != nil {
+		return errors.Join(err, c.write(p))
+	}
+	_, _ = c.heard.Write(p) // which never fails
+	if why, stop := c.heard.Blocked(); stop {
+		return &failure{status: http.StatusBadGateway, kind: "guardrail", final: true, msg: why}
 	}
 	if err := c.write(p); err != nil {
 		return err
@@ -148,6 +168,12 @@ func (c *call) pass(guard *keyGuard, p []byte, flush bool) error {
 	return nil
 }
 
+// echoed is said of an answer that holds the key.
+func (c *call) echoed(err error) error {
+	return &failure{status: http.StatusBadGateway, cause: err,
+		msg: "the model's server put the API key into its answer, which was stopped; look at " + c.up.setting}
+}
+
 func (c *call) write(p []byte) error {
 	if !c.begun {
 		c.begin()
@@ -158,6 +184,7 @@ func (c *call) write(p []byte) error {
 		return c.because(gone(err))
 	}
 	_, _ = c.recorder.Write(p) // which never fails
+	c.said.hear(p)
 	return nil
 }
 
@@ -170,7 +197,8 @@ func (c *call) end(guard *keyGuard) error {
 	if c.stream && !c.meter.Complete() {
 		return fail(http.StatusBadGateway, "the model's answer broke off before its end")
 	}
-	return c.write(guard.rest())
+	p, err := c.turnLast(guard.rest())
+	return errors.Join(c.write(p), err)
 }
 
 // cut is reached when the upstream's answer ended in an error.
@@ -195,7 +223,9 @@ func (c *call) relayError(resp *http.Response) error {
 		return &failure{status: resp.StatusCode, kind: "upstream", cause: err, retryAfter: c.retryAfter(resp),
 			msg: strings.TrimSpace(fmt.Sprintf("%s answered %d %s", c.up.url.Host, resp.StatusCode, http.StatusText(resp.StatusCode)))}
 	}
-	body = scrub(body, c.up.withheld)
+	if body = scrub(body, c.up.withheld); c.api != "" {
+		body = translate.Error(body, resp.StatusCode, c.api, apiOf(c.asked.ep.Kind))
+	}
 	copyHeader(c.w.Header(), resp.Header, c.up.withheld)
 	c.w.Header().Set("Content-Type", "application/json")
 	c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))

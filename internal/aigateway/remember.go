@@ -38,7 +38,7 @@ func (c *call) recall(ctx context.Context, b *body) (answered bool, err error) {
 	}).Key()
 	if entry, ok := c.g.opts.Cache.Lookup(key, c.start); ok {
 		defer entry.Close()
-		if cost, known := c.price(c.ask.model); known {
+		if cost, known := c.price(c.model); known {
 			c.rec.saved, _ = cost.Cost(entry.Usage)
 		}
 		return true, c.replay(entry.Answer, func() ([]byte, error) {
@@ -59,7 +59,7 @@ func (c *call) recall(ctx context.Context, b *body) (answered bool, err error) {
 }
 
 func (c *call) asking() []string {
-	var all []string
+	all := []string{"form: " + string(c.asked.ep.Kind)}
 	for _, name := range askingHeaders {
 		all = append(all, name+": "+c.r.Header.Get(name))
 	}

@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/moltworker/moltworker/internal/aigateway/limit"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
 )
 
 // send forwards the request from memory, to the upstream and nowhere else: a
@@ -32,7 +34,7 @@ func (c *call) send(ctx context.Context, b *body) (*http.Response, error) {
 			return resp, nil
 		}
 		try++
-		pause, again := c.wish.backoff.Wait(try, wait, rand.Float64())
+		pause, again := c.retries().Wait(try, wait, rand.Float64())
 		if !again || !c.pause(ctx, pause) {
 			return resp, nil
 		}
@@ -54,10 +56,11 @@ func (c *call) tryOnce(ctx context.Context, b *body, lane *lane, tried []string)
 	}
 	c.rec.attempts++
 	resp, err = c.attempt(ctx, b)
-	waited := c.watch.expired() != nil // which ends the request's context too
+	var late *failure
+	waited := errors.As(err, &late) && late.why == route.Timeout
 	switch {
-	case waited && c.wish.timeout > 0, !waited && c.r.Context().Err() != nil:
-		leave.Done(limit.Ignored) // the caller did not wait, or went away
+	case waited && c.patience() < c.g.opts.Timeouts.Header, !waited && c.r.Context().Err() != nil:
+		leave.Done(limit.Ignored) // the caller did not wait as long as it might have, or went away
 	case err != nil, resp.StatusCode >= 500:
 		leave.Done(limit.Failed)
 	default:
@@ -72,7 +75,15 @@ func (c *call) tryOnce(ctx context.Context, b *body, lane *lane, tried []string)
 
 // attempt sends the request once.
 func (c *call) attempt(ctx context.Context, b *body) (*http.Response, error) {
-	req := (&http.Request{Method: c.r.Method, URL: c.up.url, Header: c.requestHeader(), Host: c.up.url.Host}).WithContext(ctx)
+	wait := c.patience()
+	ctx, cancel := context.WithCancelCause(ctx)
+	late := &failure{status: http.StatusGatewayTimeout, kind: "timeout", why: route.Timeout, msg: fmt.Sprintf("%s did not begin to answer within %v", c.up.url.Host, wait)}
+	timer := time.AfterFunc(wait, func() { cancel(late) })
+	defer timer.Stop()
+	req := (&http.Request{Method: http.MethodPost, URL: c.up.url, Header: c.requestHeader(), Host: c.up.url.Host}).WithContext(ctx)
+	if c.api == "" {
+		req.Method = c.r.Method
+	}
 	if n := len(b.bytes()); n > 0 {
 		req.ContentLength, req.GetBody = int64(n), b.open
 		req.Body, _ = b.open()
@@ -83,13 +94,15 @@ func (c *call) attempt(ctx context.Context, b *body) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	wait := c.g.opts.Timeouts.Header
-	if c.wish.timeout > 0 {
-		wait = min(wait, c.wish.timeout)
-	}
-	c.watch.phase(wait, fail(http.StatusGatewayTimeout, fmt.Sprintf("%s did not begin to answer within %v", c.up.url.Host, wait)))
+	c.watch.phase(2*wait, late) // its own clock ends the attempt, and not the call
 	resp, err := c.transport().RoundTrip(req)
-	if err != nil {
+	switch {
+	case context.Cause(ctx) == error(late):
+		if err == nil {
+			resp.Body.Close() // just too late
+		}
+		return nil, late
+	case err != nil:
 		return nil, c.because(c.unreachable(err))
 	}
 	return resp, nil
@@ -104,7 +117,7 @@ func (c *call) sign(req *http.Request, b *body) error {
 		if c.r.Context().Err() != nil {
 			return errClientGone
 		}
-		return &failure{status: http.StatusBadGateway, kind: "credential", msg: err.Error()}
+		return &failure{status: http.StatusBadGateway, kind: "credential", why: route.Unauthorized, msg: err.Error()}
 	}
 	c.up.withheld = c.g.signer.Secrets(c.key)
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/limit"
 	"github.com/moltworker/moltworker/internal/aigateway/price"
 	"github.com/moltworker/moltworker/internal/aigateway/provider"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
 	"github.com/moltworker/moltworker/internal/aigateway/usage"
 	"github.com/moltworker/moltworker/internal/remedy"
 )
@@ -28,12 +29,18 @@ type spend struct {
 	hold   *budget.Reservation
 	turns  []*limit.Ticket // of the windows
 	custom *price.Custom   // what a program says that its call costs
+
+	// Of a session in which several answers are counted one by one: those that were,
+	// and what is settled already.
+	answers int
+	paid    price.Money
+	moved   int64
 }
 
 // admit asks whether the call may be made, and holds the most that it can cost until
 // it is known what it did cost.
 func (c *call) admit(size int) error {
-	c.spend.rates, c.spend.priced = c.price(c.ask.model)
+	c.spend.rates, c.spend.priced = c.price(c.model)
 	if custom, err := price.ParseCustom(c.wish.cost); c.wish.cost != "" {
 		if err != nil {
 			return &failure{status: http.StatusBadRequest, msg: err.Error()}
@@ -43,12 +50,21 @@ func (c *call) admit(size int) error {
 	if !c.to.ep.Paid {
 		return nil
 	}
-	most, tokens := c.most(size)
-	if err := c.takeTurns(tokens); err != nil || c.g.opts.Budget == nil {
+	_, tokens := c.most(size)
+	if err := c.takeTurns(tokens); err != nil {
 		return err
 	}
+	return c.reserve(size)
+}
+
+// reserve holds the most that an answer can cost.
+func (c *call) reserve(size int) error {
+	if c.g.opts.Budget == nil {
+		return nil
+	}
+	most, tokens := c.most(size)
 	hold, err := c.g.opts.Budget.Reserve(budget.Call{
-		ID: c.id.String(), Agent: c.from.Name, Provider: c.to.name, Model: c.counted(), Trigger: c.trigger,
+		ID: c.answerID(), Agent: c.from.Name, Provider: c.to.name, Model: c.counted(), Trigger: c.trigger,
 		At: c.start, LastUser: c.load.lastUser(), Unpriced: !c.spend.priced && c.spend.custom == nil,
 	}, most, tokens)
 	if err != nil {
@@ -134,7 +150,7 @@ func (c *call) most(size int) (price.Money, int64) {
 
 // refusal puts the ledger's word into an answer.
 func refusal(err error) error {
-	f := &failure{status: http.StatusTooManyRequests, msg: err.Error(), kind: "budget", cause: err, final: true}
+	f := &failure{status: http.StatusTooManyRequests, msg: err.Error(), kind: "budget", why: route.Budget, cause: err, final: true}
 	var exceeded *budget.Exceeded
 	var stopped *budget.Stopped
 	var unpriced *budget.Unpriced
@@ -146,7 +162,7 @@ func refusal(err error) error {
 			f.retryAfter = seconds(time.Until(exceeded.Resets))
 		}
 	case errors.As(err, &stopped):
-		f.kind = "stopped"
+		f.kind, f.why = "stopped", "" // whatever the model
 	case errors.As(err, &unpriced):
 		f.kind = "unpriced"
 	default:
@@ -176,9 +192,9 @@ func (c *call) settle() {
 	case !c.consumed:
 		hold.Release()
 	case known:
-		hold.Settle(cost, used.Total())
+		hold.Settle(cost-c.spend.paid, used.Total()-c.spend.moved)
 	default:
-		hold.SettleUnknown(used.Total())
+		hold.SettleUnknown(used.Total() - c.spend.moved)
 	}
 }
 
@@ -218,7 +234,7 @@ func (c *call) counted() string {
 	if c.spend.priced && c.spend.rates.Model != "" {
 		return c.spend.rates.Model
 	}
-	return c.ask.model
+	return c.model
 }
 
 // What a byte of a request is in tokens is learnt from an agent's calls: about a

@@ -15,24 +15,28 @@ const compatPath = "/compat/chat/completions"
 
 // target is where a call leads.
 type target struct {
-	name    string // of the provider
-	ep      provider.Endpoint
-	demo    bool // the built-in model
-	compat  bool // the provider is named in the body, and not known yet
-	form    *form
-	logPath string // below the provider
+	name      string // of the provider
+	ep        provider.Endpoint
+	demo      bool // the built-in model
+	compat    bool // the provider is named in the body, and not known yet
+	form      *form
+	logPath   string // below the provider
+	universal bool   // the body holds several calls, see item
+	route     string // "dynamic/NAME" in place of a model; "" none
 }
 
-// route finds the target of a request. On failure the target still has the form of
+// find finds the target of a request. On failure the target still has the form of
 // error that fits the path.
-func route(r *http.Request) (target, error) {
+func find(r *http.Request) (target, error) {
 	path := r.URL.EscapedPath()
 	switch {
 	case path == "/"+provider.Demo+"/v1/messages":
-		t := target{name: provider.Demo, demo: true, form: anthropicForm, logPath: "/v1/messages", ep: provider.Endpoint{Kind: usage.Anthropic, Paid: true}}
-		return t, onlyPost(r)
+		return demoTarget(), onlyPost(r)
 	case path == compatPath:
 		return target{name: "compat", compat: true, form: openaiForm, logPath: compatPath, ep: provider.Endpoint{Kind: usage.Chat, Paid: true}}, onlyPost(r)
+	}
+	if path == "/" && r.Method == http.MethodPost {
+		return target{name: "universal", universal: true, form: openaiForm, logPath: "/", ep: provider.Endpoint{Kind: usage.Opaque, Paid: true}}, nil
 	}
 	p, rest, ok := provider.Cut(path)
 	if !ok {
@@ -40,9 +44,7 @@ func route(r *http.Request) (target, error) {
 			"no such path; the model APIs are at /anthropic/v1/messages, /openai/v1/chat/completions, /compat/chat/completions, /demo/v1/messages and as Cloudflare's AI Gateway has them for other providers")
 	}
 	t := target{name: p.Name, form: formOf(p.Kind)}
-	if t.ep, ok = p.Match(r.Method, rest); ok && t.ep.WebSocket {
-		return t, fail(http.StatusNotImplemented, "WebSockets are not passed on; use the API over HTTP")
-	} else if ok {
+	if t.ep, ok = p.Match(r.Method, rest); ok {
 		t.form, t.logPath = formOf(t.ep.Kind), t.ep.Path()
 		return t, nil
 	}
@@ -52,6 +54,10 @@ func route(r *http.Request) (target, error) {
 		}
 	}
 	return t, fail(http.StatusNotFound, fmt.Sprintf("%s has no such path that may be called here", p.Name))
+}
+
+func demoTarget() target {
+	return target{name: provider.Demo, demo: true, form: anthropicForm, logPath: "/v1/messages", ep: provider.Endpoint{Kind: usage.Anthropic, Paid: true}}
 }
 
 func onlyPost(r *http.Request) error {

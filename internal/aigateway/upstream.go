@@ -4,8 +4,10 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/moltworker/moltworker/internal/aigateway/provider"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
 )
 
 // upstream is where one call goes, and what it may go with.
@@ -39,6 +41,16 @@ func (g *Gateway) Ready(name string) bool {
 	return err == nil
 }
 
+// Reaches reports whether calls to "provider/model" can be sent, or there is a route
+// for "dynamic/NAME".
+func (g *Gateway) Reaches(model string) bool {
+	if name, ok := strings.CutPrefix(model, dynamicPrefix); ok {
+		return g.opts.Routes != nil && g.opts.Routes().Has(name)
+	}
+	name, _, _ := strings.Cut(model, "/")
+	return g.Ready(name)
+}
+
 // resolve finds where a call to t goes now.
 func (g *Gateway) resolve(t target, rawQuery string) (upstream, error) {
 	if t.demo {
@@ -47,7 +59,7 @@ func (g *Gateway) resolve(t target, rawQuery string) (upstream, error) {
 	get := g.opts.Settings()
 	place, err := t.ep.Provider.Place(get)
 	if err != nil {
-		return upstream{}, &failure{status: http.StatusInternalServerError, msg: err.Error()}
+		return upstream{}, &failure{status: http.StatusInternalServerError, why: route.Unauthorized, msg: err.Error()}
 	}
 	up := upstream{setting: place.Setting, chained: place.Chained}
 	if up.url, err = place.URL(t.ep, rawQuery); err != nil {
@@ -57,9 +69,9 @@ func (g *Gateway) resolve(t target, rawQuery string) (upstream, error) {
 	var missing *provider.MissingError
 	switch {
 	case errors.As(err, &missing):
-		return upstream{}, &failure{status: http.StatusUnauthorized, msg: missing.Error()}
+		return upstream{}, &failure{status: http.StatusUnauthorized, why: route.Unauthorized, msg: missing.Error()}
 	case err != nil:
-		return upstream{}, &failure{status: http.StatusUnauthorized, msg: err.Error()}
+		return upstream{}, &failure{status: http.StatusUnauthorized, why: route.Unauthorized, msg: err.Error()}
 	}
 	return up, nil
 }
@@ -67,6 +79,10 @@ func (g *Gateway) resolve(t target, rawQuery string) (upstream, error) {
 // compat turns a call in the one form into one of the provider that its model
 // names, and the body and the model's name into what goes there.
 func (g *Gateway) compat(t target, doc []byte, model string) (target, []byte, string, error) {
+	if strings.HasPrefix(model, dynamicPrefix) {
+		t.compat, t.route = false, model
+		return t, doc, model, nil
+	}
 	p, wire, ok := provider.Compat(model)
 	if !ok {
 		return t, nil, model, fail(http.StatusBadRequest, "name the model as provider/model, such as anthropic/claude-sonnet-4-5")
@@ -79,8 +95,8 @@ func (g *Gateway) compat(t target, doc []byte, model string) (target, []byte, st
 	return t, withModel(doc, wire), wire, nil
 }
 
-// withModel is a document with another model; everything else is byte for byte the
-// same.
+// withModel is a document with another model, or with one where it names none;
+// everything else is byte for byte the same.
 func withModel(doc []byte, model string) []byte {
 	var out []byte
 	eachMember(doc, func(key, value []byte) bool {
@@ -93,5 +109,12 @@ func withModel(doc []byte, model string) []byte {
 		out = append(out, doc[at+len(value):]...)
 		return false
 	})
+	if rest := skipSpace(doc); out == nil && len(rest) > 0 && rest[0] == '{' {
+		out = append(append([]byte(`{"model":`), marshal(model)...), ',')
+		if rest = skipSpace(rest[1:]); len(rest) > 0 && rest[0] == '}' {
+			out = out[:len(out)-1]
+		}
+		out = append(out, rest...)
+	}
 	return out
 }

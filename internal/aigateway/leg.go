@@ -1,0 +1,155 @@
+package aigateway
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/moltworker/moltworker/internal/aigateway/provider"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
+	"github.com/moltworker/moltworker/internal/aigateway/translate"
+	"github.com/moltworker/moltworker/internal/aigateway/usage"
+)
+
+// head points the call to where its step leads, and returns the body that goes there:
+// b itself where that is what was asked for.
+func (c *call) head(b *body) (*body, error) {
+	c.to, c.model, c.api = c.asked, c.ask.model, ""
+	query, doc := c.r.URL.RawQuery, b
+	if name := c.step.Model; name != "" && name != c.asked.name+"/"+c.ask.model {
+		var err error
+		if doc, query, err = c.redirect(b, name); err != nil {
+			return nil, err
+		}
+	} else if c.asked.dynamic() != "" {
+		return nil, fail(http.StatusBadRequest, fmt.Sprintf("step %d of the route %q names no model, and the call does not either", c.step.Number, c.plan.Route))
+	}
+	if c.to.ep.Kind == usage.Anthropic && c.api == "" {
+		if signed := translate.Signed(doc.bytes()); len(signed) != len(doc.bytes()) {
+			doc.replace(signed)
+			c.note("left out: thinking of another model")
+		}
+	}
+	err := c.place(query)
+	if err != nil && doc != b {
+		doc.release()
+	}
+	return doc, err
+}
+
+// place finds where the step's call goes now, and whether its caller may use it.
+func (c *call) place(query string) (err error) {
+	if c.step.Model != "" && !c.rules.AllowsModel(c.model) {
+		return &failure{status: http.StatusBadRequest, kind: "guardrail", why: route.Refused, msg: "this agent may not use the model " + c.model}
+	}
+	c.up, err = c.g.resolve(c.to, query)
+	return err
+}
+
+// redirect gives the call another provider and model: in the form of API that it has
+// where the provider speaks that, else translated.
+func (c *call) redirect(b *body, name string) (*body, string, error) {
+	to, wire, err := c.g.reach(name, c.asked.ep.Kind, c.streams())
+	if err != nil {
+		return nil, "", err
+	}
+	to.form = c.asked.form
+	query := ""
+	if to.name == c.asked.name && to.ep.Kind == c.asked.ep.Kind {
+		query = c.r.URL.RawQuery
+	} else if to.ep.Kind == usage.Gemini && c.streams() {
+		query = "alt=sse"
+	}
+	doc := b.bytes()
+	switch {
+	case to.ep.Kind != c.asked.ep.Kind:
+		if doc, err = c.translateRequest(doc, to.ep.Kind, wire); err != nil {
+			return nil, "", err
+		}
+		c.api = apiOf(to.ep.Kind)
+	case to.ep.Kind != usage.Gemini: // which has the model in its path
+		doc = withModel(doc, wire)
+	}
+	other, err := newBody(doc, c.load)
+	if err != nil {
+		return nil, "", err
+	}
+	c.to, c.model = to, shown(wire)
+	return other, query, nil
+}
+
+func (c *call) translateRequest(doc []byte, kind usage.Kind, wire string) ([]byte, error) {
+	if c.asked.ep.Kind == usage.Gemini && c.streams() && c.r.URL.Query().Get("alt") != "sse" {
+		return nil, &failure{status: http.StatusBadRequest, kind: "translation", why: route.Refused, msg: "a stream without alt=sse has no counterpart at another provider"}
+	}
+	out, lost, err := translate.Request(doc, apiOf(c.asked.ep.Kind), apiOf(kind), translate.RequestOptions{Model: wire, Stream: c.streams()})
+	if err != nil {
+		return nil, &failure{status: http.StatusBadRequest, kind: "translation", why: route.Refused, cause: err, msg: "this call has no counterpart in another provider's API: " + err.Error()}
+	}
+	c.lost = append(c.lost, lost...)
+	return out, nil
+}
+
+// streams says whether the client asked for a stream.
+func (c *call) streams() bool {
+	return c.ask.stream || strings.HasSuffix(c.asked.logPath, ":streamGenerateContent")
+}
+
+// reach finds the endpoint of a model by "provider/model" that a call of some form
+// goes to best: of its own form before others, and a provider's own API before one
+// that it offers for compatibility with less in it.
+func (g *Gateway) reach(name string, form usage.Kind, stream bool) (target, string, error) {
+	if wire, ok := strings.CutPrefix(name, provider.Demo+"/"); ok {
+		t := demoTarget()
+		if form != usage.Anthropic && apiOf(form) == "" {
+			return t, "", unspoken(name)
+		}
+		return t, wire, nil
+	}
+	p, wire, ok := provider.Compat(name)
+	if !ok {
+		return target{}, "", &failure{status: http.StatusBadRequest, why: route.Refused, msg: fmt.Sprintf("%q is no provider/model, such as anthropic/claude-sonnet-4-5", name)}
+	}
+	var last error
+	for _, kind := range formsFor(form, p.Kind) {
+		ep, err := p.At(kind, wire, stream, g.opts.Settings())
+		if err == nil {
+			return target{name: p.Name, ep: ep, logPath: ep.Path()}, wire, nil
+		}
+		last = err
+	}
+	return target{}, "", &failure{status: http.StatusBadRequest, why: route.Refused, msg: last.Error()}
+}
+
+func unspoken(name string) error {
+	return &failure{status: http.StatusBadRequest, why: route.Refused, msg: name + " does not speak this form of API"}
+}
+
+// formsFor are the forms to try, best first, for a call of one form at a provider
+// whose own is another.
+func formsFor(form, own usage.Kind) []usage.Kind {
+	switch {
+	case form == own, apiOf(form) == "":
+		return []usage.Kind{form}
+	case form == usage.Chat && own == usage.Anthropic:
+		return []usage.Kind{usage.Anthropic}
+	case form == usage.Chat:
+		return []usage.Kind{usage.Chat}
+	case apiOf(own) != "":
+		return []usage.Kind{form, own, usage.Chat}
+	}
+	return []usage.Kind{form, usage.Chat}
+}
+
+// apiOf is a form of API that is translated; "" for others.
+func apiOf(kind usage.Kind) translate.API {
+	switch kind {
+	case usage.Anthropic:
+		return translate.Anthropic
+	case usage.Chat:
+		return translate.Chat
+	case usage.Gemini:
+		return translate.Gemini
+	}
+	return ""
+}

@@ -1,0 +1,76 @@
+package aigateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/moltworker/moltworker/internal/aigateway/route"
+)
+
+// maxItems is how many calls a universal request may hold.
+const maxItems = 10
+
+// item is one of the calls of a universal request, which are tried in turn; as
+// Cloudflare's AI Gateway has it (developers.cloudflare.com/ai-gateway, universal
+// endpoint). The answer is the provider's own, whichever answers.
+type item struct {
+	Provider string            `json:"provider"`
+	Endpoint string            `json:"endpoint"`
+	Headers  map[string]string `json:"headers"`
+	Query    json.RawMessage   `json:"query"` // the body
+}
+
+// readItems reads a universal request.
+func (c *call) readItems(b *body) error {
+	var items []item
+	d := json.NewDecoder(bytes.NewReader(b.bytes()))
+	if err := d.Decode(&items); err != nil || len(items) == 0 || len(items) > maxItems {
+		return fail(http.StatusBadRequest, fmt.Sprintf("send a list of 1 to %d calls, each with provider, endpoint, headers and query", maxItems))
+	}
+	c.items, c.plan = items, route.InTurn(len(items))
+	return nil
+}
+
+// headItem points the call to one of a universal request's.
+func (c *call) headItem(i int) (*body, error) {
+	it := c.items[i]
+	path, query, _ := strings.Cut(strings.TrimPrefix(it.Endpoint, "/"), "?")
+	c.r = c.itemRequest(it, path, query)
+	to, err := find(c.r)
+	if err != nil || to.ep.WebSocket || to.universal {
+		return nil, &failure{status: http.StatusBadRequest, why: route.Refused, msg: fmt.Sprintf("call %d: %s/%s is no path that may be called", i+1, it.Provider, path)}
+	}
+	c.asked, c.to, c.api = to, to, ""
+	c.wish = readWishes(c.r.Header, c.from.Trusted)
+	doc, err := newBody(it.Query, c.load)
+	if err != nil {
+		return nil, err
+	}
+	if err = c.look(doc); err == nil && c.asked.dynamic() != "" {
+		err = &failure{status: http.StatusBadRequest, why: route.Refused, msg: "a universal request is a route of its own and cannot name one"}
+	}
+	if err == nil {
+		c.up, err = c.g.resolve(c.to, query)
+	}
+	if err != nil {
+		doc.release()
+		return nil, err
+	}
+	return doc, nil
+}
+
+// itemRequest is the request that a client would have made for one of the calls: with
+// the headers of its own over those of the whole.
+func (c *call) itemRequest(it item, path, query string) *http.Request {
+	r := c.r.WithContext(c.r.Context())
+	r.Header = c.client.Clone()
+	for name, value := range it.Headers {
+		r.Header.Set(name, value)
+	}
+	r.URL = &url.URL{Path: "/" + it.Provider + "/" + path, RawQuery: query}
+	return r
+}

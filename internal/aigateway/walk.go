@@ -1,0 +1,185 @@
+package aigateway
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/moltworker/moltworker/internal/aigateway/limit"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
+)
+
+// dynamicPrefix begins the names by which routes are called in place of a model, as
+// Cloudflare's AI Gateway has it.
+const dynamicPrefix = route.Prefix
+
+// choose finds the steps of the call: those of the route that is made for it, else
+// the one that it asks for.
+func (c *call) choose() error {
+	c.plan = route.InTurn(1)
+	if c.g.opts.Routes == nil || !c.to.ep.Paid {
+		if c.to.dynamic() != "" {
+			return c.noRoute()
+		}
+		return nil
+	}
+	name := c.to.name + "/" + c.ask.model
+	if c.to.dynamic() != "" {
+		name = dynamicPrefix + c.to.dynamic()
+	}
+	plan, ok := c.g.opts.Routes().Find(route.Call{Agent: c.from.Name, Trigger: c.trigger, Model: name, Metadata: c.wish.metadata, Draw: rand.Uint64()})
+	switch {
+	case ok:
+		c.plan = plan
+	case c.to.dynamic() != "":
+		return c.noRoute()
+	}
+	return nil
+}
+
+func (c *call) noRoute() error {
+	return fail(http.StatusBadRequest, fmt.Sprintf("there is no route %q with a step that can be called by its name; routes.json in the data directory has them", c.to.dynamic()))
+}
+
+// walk takes the call along its steps until one answers. What a step held is given
+// back before the next; the last one's failure is the call's.
+func (c *call) walk(ctx context.Context, b *body) error {
+	for i := 0; ; {
+		err := c.try(ctx, b, i)
+		if err == nil {
+			return nil
+		}
+		f := asFailure(err)
+		next, more := c.plan.Next(i, f.why)
+		if !more || f.why == "" || c.begun || c.consumed || ctx.Err() != nil {
+			return c.tellUser(f)
+		}
+		c.note(fmt.Sprintf("fell back from %s/%s: %s", c.to.name, c.model, f.why))
+		c.giveBack()
+		i = next
+	}
+}
+
+// try takes one step of the call. A refusal of the provider is passed on only where
+// no further step is there for it.
+func (c *call) try(ctx context.Context, b *body, i int) error {
+	c.step = c.plan.Steps[i]
+	doc, err := b, error(nil)
+	if c.items != nil {
+		doc, err = c.headItem(i)
+	} else {
+		doc, err = c.head(b)
+	}
+	if err != nil {
+		return err
+	}
+	if doc != b {
+		defer doc.release()
+	}
+	if i == 0 {
+		if answered, err := c.recall(ctx, doc); answered {
+			return err
+		}
+	}
+	if err := c.takeTurn(ctx); err != nil {
+		return err
+	}
+	if err := c.admit(len(doc.bytes())); err != nil {
+		return err
+	}
+	resp, err := c.send(ctx, doc)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if why := whyOf(resp.StatusCode); why != "" {
+		if _, more := c.plan.Next(i, why); more {
+			return &failure{status: resp.StatusCode, why: why, msg: fmt.Sprintf("%s answered %d", c.up.url.Host, resp.StatusCode)}
+		}
+	}
+	return c.relay(resp)
+}
+
+// takeTurn waits until one more call may be under way; once, whatever the steps.
+func (c *call) takeTurn(ctx context.Context) error {
+	if c.g.opts.Gate == nil || c.leaveGate != nil {
+		return nil
+	}
+	leave, err := c.g.opts.Gate.Enter(ctx, limit.Key{Agent: c.from.Name})
+	if err != nil {
+		return c.because(tooMuch(err))
+	}
+	c.leaveGate = leave
+	return nil
+}
+
+// exit leaves the gate, if it was entered.
+func (c *call) exit() {
+	if c.leaveGate != nil {
+		c.leaveGate()
+	}
+}
+
+// giveBack lets go of what a step held that did not answer.
+func (c *call) giveBack() {
+	c.endTurns(0)
+	if c.spend.hold != nil {
+		c.spend.hold.Release()
+	}
+	c.lead.Release() // whoever waits for the same goes along steps of its own
+	c.spend, c.lead, c.keep, c.lost = spend{}, nil, nil, nil
+}
+
+// whyOf says what a status of a provider is as a failure; "" for an answer.
+func whyOf(status int) route.Failure {
+	switch {
+	case status < 400:
+		return ""
+	case status == http.StatusTooManyRequests:
+		return route.Limited
+	case status == http.StatusUnauthorized, status == http.StatusPaymentRequired, status == http.StatusForbidden:
+		return route.Unauthorized
+	case status == http.StatusRequestTimeout, status == http.StatusGatewayTimeout:
+		return route.Timeout
+	case status >= 500:
+		return route.Unavailable
+	}
+	return route.Refused
+}
+
+// retries is how the step's calls are tried again before the next step.
+func (c *call) retries() limit.Backoff {
+	b := c.wish.backoff
+	if c.step.Retries < 0 {
+		return b
+	}
+	if b.Delay == 0 {
+		b.Delay, b.Growth = time.Second, limit.Exponential
+	}
+	b.Tries = c.step.Retries
+	return b
+}
+
+// patience is how long the step waits until an answer begins.
+func (c *call) patience() time.Duration {
+	wait := c.g.opts.Timeouts.Header
+	if c.wish.timeout > 0 {
+		wait = min(wait, c.wish.timeout)
+	}
+	if c.step.Timeout > 0 {
+		wait = min(wait, c.step.Timeout)
+	}
+	return wait
+}
+
+// dynamic is the name of the route that is called in place of a model; "" none.
+func (t target) dynamic() string {
+	name, ok := strings.CutPrefix(t.route, dynamicPrefix)
+	if !ok {
+		return ""
+	}
+	return name
+}
