@@ -54,6 +54,23 @@ func modelToken(h http.Header) string {
 			return value
 		}
 	}
+	return socketToken(h)
+}
+
+// socketToken is the service token among the protocols that a WebSocket's client
+// offers: browsers have no other place for one. The prefixes are those of OpenAI's
+// realtime API and of Cloudflare's AI Gateway.
+func socketToken(h http.Header) string {
+	for _, value := range h["Sec-Websocket-Protocol"] {
+		for protocol := range strings.SplitSeq(value, ",") {
+			protocol = strings.TrimSpace(protocol)
+			for _, prefix := range []string{"cf-aig-authorization.", "openai-insecure-api-key."} {
+				if token, ok := strings.CutPrefix(protocol, prefix); ok && strings.HasPrefix(token, access.ServicePrefix) {
+					return token
+				}
+			}
+		}
+	}
 	return ""
 }
 

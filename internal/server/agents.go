@@ -115,7 +115,7 @@ func (s *server) settings(ai *aigateway.Gateway, name string) openclaw.Settings 
 		Model:          s.cfg.Model,
 	}
 	provider, _, _ := strings.Cut(s.cfg.Model, "/")
-	if provider != "" && provider != "anthropic" && provider != "openai" && !s.cfg.Demo && ai.Ready(provider) {
+	if provider != "" && provider != "anthropic" && provider != "openai" && !s.cfg.Demo && ai.Reaches(s.cfg.Model) {
 		set.Providers = append(set.Providers, openclaw.Compat(s.cfg.Model))
 		set.Model = openclaw.ProviderCompat + "/" + s.cfg.Model
 	}

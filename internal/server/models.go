@@ -1,15 +1,15 @@
 package server
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/moltworker/moltworker/internal/access"
@@ -20,8 +20,10 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/calllog"
 	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
 	"github.com/moltworker/moltworker/internal/aigateway/limit"
+	"github.com/moltworker/moltworker/internal/aigateway/otel"
 	"github.com/moltworker/moltworker/internal/aigateway/price"
 	"github.com/moltworker/moltworker/internal/aigateway/provider"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
 	"github.com/moltworker/moltworker/internal/config"
 	"github.com/moltworker/moltworker/internal/openclaw"
 	"github.com/moltworker/moltworker/internal/remedy"
@@ -34,10 +36,9 @@ type models struct {
 	ledger  *budget.Ledger
 	calls   *calllog.Log
 	cache   *cache.Store
+	routes  *route.Table   // nil: there are none
+	told    *otel.Exporter // nil: no collector is told
 }
-
-// pricesFile is where a person puts prices that count before those built in.
-const pricesFile = "prices.json"
 
 // openModels makes the AI gateway, and opens its books in the data directory.
 func (s *server) openModels(ctx context.Context) (m *models, err error) {
@@ -68,21 +69,28 @@ func (s *server) openModels(ctx context.Context) (m *models, err error) {
 	if err != nil {
 		return m, err
 	}
+	if m.routes, err = loadRoutes(filepath.Join(s.cfg.Data, routesFile)); err != nil {
+		return m, err
+	}
 	log := s.log.With("part", "aigateway")
 	m.calls, err = calllog.Open(ctx, calllog.Options{
 		Path: filepath.Join(dir, "calls.sqlite"),
 		Fail: func(err error, dropped int64) {
 			log.Error("model calls cannot be recorded", "err", err, "dropped", dropped)
 		},
+		PayloadAge: s.cfg.ModelPayloads, MaxPayloadBytes: payloadSpace(s.cfg.ModelPayloads),
 	})
 	if err != nil {
+		return m, err
+	}
+	if m.told, err = tellCollector(ctx, s.secrets.view(), log); err != nil {
 		return m, err
 	}
 	windows, gate, err := limits(s.cfg)
 	if err != nil {
 		return m, err
 	}
-	m.gateway, err = aigateway.New(aigateway.Options{
+	options := aigateway.Options{
 		Windows:  windows,
 		Gate:     gate,
 		Settings: func() provider.Settings { return s.secrets.view() },
@@ -94,9 +102,71 @@ func (s *server) openModels(ctx context.Context) (m *models, err error) {
 		Guards:   guards,
 		Trigger:  func(p aigateway.Prompt) string { return openclaw.Trigger(p.First, p.Last, p.Before) },
 		ByPerson: map[string]bool{openclaw.TriggerUser: true, openclaw.TriggerChannel: true},
+		Routes:   func() *route.Table { return m.routes },
 		Log:      log,
-	})
+	}
+	if m.told != nil {
+		options.Export = m.told.Add
+	}
+	if s.cfg.ModelPayloads > 0 {
+		if options.Payloads, err = guardrail.New(key).Compile(unkept); err != nil {
+			return m, err
+		}
+	}
+	m.gateway, err = aigateway.New(options)
 	return m, err
+}
+
+// unkept is what is taken out of what was said before it is kept.
+var unkept = guardrail.Policy{Rules: []guardrail.Rule{
+	{Check: guardrail.Secrets, Direction: guardrail.Request, Action: guardrail.Redact},
+	{Check: guardrail.Secrets, Direction: guardrail.Response, Action: guardrail.Redact},
+	{Check: guardrail.PII, Direction: guardrail.Request, Action: guardrail.Redact},
+	{Check: guardrail.PII, Direction: guardrail.Response, Action: guardrail.Redact},
+}}
+
+// payloadSpace bounds the file of what was said, in bytes; 0 where nothing is kept.
+func payloadSpace(age time.Duration) int64 {
+	if age <= 0 {
+		return 0
+	}
+	return 4 << 30
+}
+
+// tellCollector begins to tell an OpenTelemetry collector of calls; nil where none is
+// set.
+func tellCollector(ctx context.Context, get func(string) (string, bool), log *slog.Logger) (*otel.Exporter, error) {
+	endpoint, _ := get("OTEL_EXPORTER_OTLP_ENDPOINT")
+	if endpoint == "" {
+		return nil, nil
+	}
+	headers, _ := get("OTEL_EXPORTER_OTLP_HEADERS")
+	pairs, err := headerPairs(headers)
+	if err != nil {
+		return nil, err
+	}
+	return otel.New(ctx, otel.Options{
+		Endpoint: endpoint, Headers: pairs, Version: Version().Moltworker,
+		Fail: func(err error) { log.Warn("the OpenTelemetry collector could not be told of model calls", "err", err) },
+	})
+}
+
+// headerPairs reads NAME=VALUE pairs, whose values may be percent-encoded
+// (OpenTelemetry protocol exporter, specifying headers).
+func headerPairs(v string) (map[string]string, error) {
+	pairs := map[string]string{}
+	for item := range strings.SplitSeq(v, ",") {
+		if item = strings.TrimSpace(item); item == "" {
+			continue
+		}
+		name, value, ok := strings.Cut(item, "=")
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if name = strings.TrimSpace(name); !ok || err != nil || name == "" {
+			return nil, remedy.With(errors.New("OTEL_EXPORTER_OTLP_HEADERS is no list of NAME=VALUE pairs"), "write it like authorization=Bearer%20TOKEN,x-team=a")
+		}
+		pairs[name] = value
+	}
+	return pairs, nil
 }
 
 // limits are how often agents may call, and how many calls there may be at once: who
@@ -113,59 +183,6 @@ func limits(cfg config.Config) (windows []*limit.Window, gate *limit.Gate, err e
 		gate = limit.NewGate(limit.GateOptions{Total: cfg.ModelCalls, Queue: 8 * cfg.ModelCalls, Wait: time.Minute})
 	}
 	return windows, gate, nil
-}
-
-// loadPrices is the table of prices, with a person's own over it.
-func loadPrices(path string) (*price.Table, error) {
-	own, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the prices of models: %w", err)
-	}
-	table, err := price.Load(own)
-	if err != nil {
-		return nil, remedy.With(fmt.Errorf("%s: %w", path, err), "correct it, or move it away to use the prices that are built in")
-	}
-	return table, nil
-}
-
-// guardsFile is where a person says what is looked for in agents' calls.
-const guardsFile = "guards.json"
-
-// loadGuards compiles the guardrails of agents; nil where there is no file.
-func loadGuards(path string, hashKey []byte) (func(caller string) *guardrail.Rules, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the guardrails: %w", err)
-	}
-	var file struct {
-		Default guardrail.Policy            `json:"default"`
-		Agents  map[string]guardrail.Policy `json:"agents"`
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&file); err != nil {
-		return nil, remedy.With(fmt.Errorf("%s: %w", path, err), "docs/models.md says what it looks like")
-	}
-	guard := guardrail.New(hashKey)
-	usual, err := guard.Compile(file.Default)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	own := map[string]*guardrail.Rules{}
-	for name, policy := range file.Agents {
-		if own[name], err = guard.Compile(policy); err != nil {
-			return nil, fmt.Errorf("%s: agent %s: %w", path, name, err)
-		}
-	}
-	return func(caller string) *guardrail.Rules {
-		if rules, ok := own[caller]; ok {
-			return rules
-		}
-		return usual
-	}, nil
 }
 
 // run writes the record of calls, tells the log of limits that are near, and lets go
@@ -192,6 +209,11 @@ func (m *models) run(ctx context.Context, s *server) error {
 // close puts the books away, after the last call.
 func (m *models) close() error {
 	var errs []error
+	if m.told != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		errs = append(errs, m.told.Close(ctx))
+	}
 	if m.calls != nil {
 		errs = append(errs, m.calls.Close())
 	}
@@ -206,7 +228,7 @@ func (m *models) close() error {
 
 // forPlane is what the control plane shows and changes of them.
 func (m *models) forPlane() *admin.Models {
-	return &admin.Models{Calls: m.calls, Budget: m.ledger, Prices: func() *price.Table { return m.prices }}
+	return &admin.Models{Calls: m.calls, Budget: m.ledger, Prices: func() *price.Table { return m.prices }, Routes: func() *route.Table { return m.routes }}
 }
 
 // outside answers programs that call models by the edge, which has let them in.
