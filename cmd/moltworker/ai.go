@@ -39,7 +39,7 @@ func aiCommand(opts *globalOptions) *cobra.Command {
 	}
 	credit.AddCommand(aiCreditListCommand(opts), aiCreditAddCommand(opts, "add AMOUNT"))
 	cmd.AddCommand(aiUsageCommand(opts), aiCallsCommand(opts), aiCallCommand(opts), aiRateCommand(opts), budget, credit,
-		aiStopCommand(opts), aiResumeCommand(opts), aiHeartbeatsCommand(opts), aiStatementCommand(opts), aiPricesCommand(opts))
+		aiStopCommand(opts), aiResumeCommand(opts), aiHeartbeatsCommand(opts), aiStatementCommand(opts), aiPricesCommand(opts), aiRouteCommand(opts))
 	return cmd
 }
 

@@ -38,7 +38,7 @@ var needs = map[string]access.Scope{
 	"Measures":   access.ReadMetrics,
 	"ModelUsage": access.ReadModels, "ModelTotals": access.ReadModels, "ModelSeries": access.ReadModels, "ModelTop": access.ReadModels, "WatchModels": access.ReadModels,
 	"ModelCalls": access.ReadModels, "ModelCall": access.ReadModels, "ModelPayload": access.ReadModels, "ExportModelCalls": access.ReadModels,
-	"ModelBudgets": access.ReadModels, "ModelStatement": access.ReadModels, "ModelPrices": access.ReadModels,
+	"ModelBudgets": access.ReadModels, "ModelStatement": access.ReadModels, "ModelPrices": access.ReadModels, "ModelRoute": access.ReadModels,
 	"RateModelCall": access.WriteModels, "SetBudget": access.WriteModels, "RemoveBudget": access.WriteModels, "AddCredit": access.WriteModels,
 	"StopModels": access.WriteModels, "ResumeModels": access.WriteModels, "SetHeartbeats": access.WriteModels,
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/budget"
 	"github.com/moltworker/moltworker/internal/aigateway/calllog"
 	"github.com/moltworker/moltworker/internal/aigateway/price"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
 	"github.com/moltworker/moltworker/internal/audit"
 )
 
@@ -21,6 +22,7 @@ type Models struct {
 	Calls  *calllog.Log
 	Budget *budget.Ledger
 	Prices func() *price.Table // of now: overrides may be read anew
+	Routes func() *route.Table // that calls take
 
 	rules sync.Mutex // held while rules are read, changed and written
 	names tally      // what the metrics tell apart

@@ -159,6 +159,8 @@ var foreign = map[string][]string{
 	"golang.org/x/time":                {"internal/blob/pace"},
 	"github.com/spf13/cobra":           {"cmd/moltworker"},
 	"github.com/prometheus":            {"internal/admin/metrics"},
+	"go.opentelemetry.io":              {"internal/aigateway/otel"},
+	"google.golang.org/protobuf":       {"internal/aigateway/otel"},
 	"modernc.org/sqlite":               {"internal/store", "internal/aigateway/calllog"},
 	"github.com/hashicorp/yamux":       {"internal/guest/link"},
 	"github.com/klauspost/compress":    {"internal/image", "internal/backup", "internal/migrate", "internal/aigateway/calllog"},

@@ -12,6 +12,7 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/budget"
 	"github.com/moltworker/moltworker/internal/aigateway/calllog"
 	"github.com/moltworker/moltworker/internal/aigateway/price"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
 	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
@@ -37,8 +38,18 @@ func NewModels(t testing.TB, now func() time.Time) *admin.Models {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = ledger.Close() })
-	return &admin.Models{Calls: calls, Budget: ledger, Prices: func() *price.Table { return table }}
+	routes, err := route.Parse([]byte(someRoutes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &admin.Models{Calls: calls, Budget: ledger, Prices: func() *price.Table { return table }, Routes: func() *route.Table { return routes }}
 }
+
+// someRoutes has a route for what a person asks of Claude, and one by name.
+const someRoutes = `{"routes": [
+  {"name": "careful", "when": {"models": ["anthropic/*"], "triggers": ["user"]},
+   "steps": [{"timeout": "30s", "retries": 1}, {"split": [{"weight": 1, "model": "openai/gpt-5.5"}]}, {"model": "ollama/qwen3", "on": ["any"]}]},
+  {"name": "cheap", "steps": [{"model": "groq/llama-3.3-70b-versatile"}]}]}`
 
 // FilledDays is how many days before now, and now's, [FilledModels] has calls of.
 const FilledDays = 40

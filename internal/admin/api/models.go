@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/moltworker/moltworker/internal/admin"
 	"github.com/moltworker/moltworker/internal/aigateway/budget"
@@ -31,6 +32,7 @@ func (a *routes) modelRoutes() []route {
 		{"PUT /api/admin/models/heartbeats", a.heartbeats},
 		{"GET /api/admin/models/statement", a.statement},
 		{"GET /api/admin/models/prices", a.prices},
+		{"GET /api/admin/models/route", a.modelRoute},
 	}
 }
 
@@ -273,5 +275,16 @@ func (a *routes) prices(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	found, err := a.ModelPrices(r.Context(), r.URL.Query().Get("search"), limit)
+	return answer(w, http.StatusOK, found, err)
+}
+
+func (a *routes) modelRoute(w http.ResponseWriter, r *http.Request) error {
+	v := r.URL.Query()
+	metadata := map[string]string{}
+	for _, pair := range v["metadata"] {
+		name, value, _ := strings.Cut(pair, "=")
+		metadata[name] = value
+	}
+	found, err := a.ModelRoute(r.Context(), v.Get("model"), v.Get("agent"), v.Get("trigger"), metadata)
 	return answer(w, http.StatusOK, found, err)
 }

@@ -78,6 +78,9 @@ func modelStories(t *testing.T, w *admintest.World) []story {
 		{"GET /api/admin/models/statement", models + "/statement?month=now", "", 400},
 		{"GET /api/admin/models/prices", models + "/prices?search=claude&limit=5", "", 200},
 		{"GET /api/admin/models/prices", models + "/prices?limit=100000", "", 400},
+		{"GET /api/admin/models/route", models + "/route?model=anthropic/claude-x&trigger=user&metadata=plan=paid", "", 200},
+		{"GET /api/admin/models/route", models + "/route?model=dynamic/unknown", "", 200},
+		{"GET /api/admin/models/route", models + "/route", "", 400},
 	}
 }
 

@@ -124,6 +124,12 @@ func (c *Client) ModelStatement(ctx context.Context, month, agent, team, format 
 	return err
 }
 
+// ModelRoute says what a call would try; metadata are NAME=VALUE pairs.
+func (c *Client) ModelRoute(ctx context.Context, model, agent, trigger string, metadata []string) (found admin.ModelRoute, err error) {
+	v := url.Values{"model": {model}, "agent": {agent}, "trigger": {trigger}, "metadata": metadata}
+	return found, c.get(ctx, modelPath(v, "route"), &found)
+}
+
 // ModelPrices lists what models cost whose names have all words of search in them.
 func (c *Client) ModelPrices(ctx context.Context, search string, limit int) (found admin.ModelPrices, err error) {
 	v := url.Values{"search": {search}, "limit": {strconv.Itoa(limit)}}
