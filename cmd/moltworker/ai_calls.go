@@ -185,7 +185,7 @@ func callRows(c admin.ModelCall) []string {
 		add("metadata", "%s = %s", shown(k, 64), shown(c.Metadata[k], 256))
 	}
 	for _, g := range c.Guards {
-		add("guardrail", "%s", shown(g, 64))
+		add("noted", "%s", shown(g, 160))
 	}
 	if f := c.Feedback; f != nil {
 		add("rated", "%s %s", map[int]string{-1: "bad", 0: "-", 1: "good"}[f.Vote], shown(f.Comment, 300))

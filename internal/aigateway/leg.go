@@ -126,15 +126,15 @@ func unspoken(name string) error {
 }
 
 // formsFor are the forms to try, best first, for a call of one form at a provider
-// whose own is another.
+// whose own is another. What Anthropic and Google offer for clients of Chat
+// Completions has less in it than their own, and refuses a conversation that another
+// model began.
 func formsFor(form, own usage.Kind) []usage.Kind {
 	switch {
 	case form == own, apiOf(form) == "":
 		return []usage.Kind{form}
-	case form == usage.Chat && own == usage.Anthropic:
-		return []usage.Kind{usage.Anthropic}
-	case form == usage.Chat:
-		return []usage.Kind{usage.Chat}
+	case form == usage.Chat && apiOf(own) != "":
+		return []usage.Kind{own, form}
 	case apiOf(own) != "":
 		return []usage.Kind{form, own, usage.Chat}
 	}

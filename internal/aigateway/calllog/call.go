@@ -46,7 +46,7 @@ type Call struct {
 	Key      string            // name of the provider's key, never its value
 	Metadata map[string]string // the first 5 keys in order are kept
 	Event    string            // the client's own ID of what it does
-	Guards   []string          // what guardrails found
+	Guards   []string          // what guardrails found, which steps failed, what was not translated
 
 	RequestBytes, ResponseBytes int64
 
@@ -71,7 +71,7 @@ const (
 	maxMetaKey   = 64
 	maxMetaValue = 256
 	maxGuards    = 16 // entries
-	maxGuard     = 64
+	maxGuard     = 160
 	maxComment   = 2000
 	maxTokens    = int64(1e12) // of one kind in one call
 	maxBytes     = int64(1e15)

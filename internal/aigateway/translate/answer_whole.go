@@ -326,6 +326,17 @@ type geminiAnswerPartOut struct {
 	Text    literal              `json:"text,omitempty"`
 	Thought bool                 `json:"thought,omitempty"`
 	Call    *geminiAnswerCallOut `json:"functionCall,omitempty"`
+	// Signature is the stand-in for one, at the first call of an answer: Google refuses
+	// the client's next turn without.
+	Signature string `json:"thoughtSignature,omitempty"`
+}
+
+// sign gives a part its signature if it is the first call; signed says whether one
+// has it.
+func (p *geminiAnswerPartOut) sign(signed *bool) {
+	if p.Call != nil && !*signed {
+		p.Signature, *signed = foreignSignature, true
+	}
 }
 
 type geminiAnswerCallOut struct {
@@ -372,8 +383,11 @@ func (b *answerBlock) gemini() geminiAnswerPartOut {
 
 func (w *answerWhole) gemini() ([]byte, error) {
 	content := geminiAnswerContentOut{Parts: []geminiAnswerPartOut{}, Role: "model"}
+	signed := false
 	for i := range w.blocks {
-		content.Parts = append(content.Parts, w.blocks[i].gemini())
+		part := w.blocks[i].gemini()
+		part.sign(&signed)
+		content.Parts = append(content.Parts, part)
 	}
 	return marshalPlain(geminiAnswerOut{
 		Candidates: []geminiAnswerCandidateOut{{Content: content, FinishReason: geminiStop(w.final.stop)}},

@@ -139,7 +139,7 @@ func toGemini(id, first, second string) string {
 		part(`{"text":"Hm <b>","thought":true}`),
 		part(`{"text":"I "}`),
 		part(`{"text":"look.\n"}`),
-		part(`{"functionCall":{"id":"`+first+`","name":"read","args":{"path":1e400}}}`),
+		part(`{"functionCall":{"id":"`+first+`","name":"read","args":{"path":1e400}},"thoughtSignature":"`+foreignSignature+`"}`),
 		part(`{"functionCall":{"id":"`+second+`","name":"now","args":{}}}`),
 		`{"candidates":[{"content":{"parts":[{"text":""}],"role":"model"},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":135,"cachedContentTokenCount":100,"candidatesTokenCount":59,"thoughtsTokenCount":30,"totalTokenCount":224}`+rest)
 }

@@ -8,10 +8,11 @@ import "fmt"
 // Function calls are whole there and keep their order.
 type geminiStream struct {
 	eventWriter
-	lost  *answerLosses
-	head  answerHead
-	calls []waitingBlock // that are not written yet
-	held  int            // bytes in them
+	lost   *answerLosses
+	head   answerHead
+	calls  []waitingBlock // that are not written yet
+	held   int            // bytes in them
+	signed bool           // a call was written
 }
 
 func (w *geminiStream) begin(h answerHead) error { w.head = h; return nil }
@@ -25,6 +26,7 @@ func (w *geminiStream) think(t literal) error {
 }
 
 func (w *geminiStream) part(p geminiAnswerPartOut) error {
+	p.sign(&w.signed)
 	return w.event("", w.document(p))
 }
 
