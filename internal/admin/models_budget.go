@@ -5,12 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/moltworker/moltworker/internal/access"
@@ -79,17 +76,13 @@ func budgetStates(states []budget.RuleState) []BudgetState {
 	return out
 }
 
-// asBudgetError tells what a caller got wrong from a disk that fails: the ledger's other
-// errors are of the former kind.
+// asBudgetError tells what a caller got wrong from a disk that fails.
 func asBudgetError(err error) error {
-	var path *fs.PathError
-	var link *os.LinkError
-	var number syscall.Errno
-	if err == nil || errors.Is(err, budget.ErrClosed) || errors.Is(err, budget.ErrUnwritable) ||
-		errors.As(err, &path) || errors.As(err, &link) || errors.As(err, &number) {
-		return err
+	var wrong *budget.InvalidError
+	if errors.As(err, &wrong) {
+		return invalid(err.Error(), "")
 	}
-	return invalid(err.Error(), "")
+	return err
 }
 
 // SetBudget sets a rule, in place of the one of that ID or beside the others.

@@ -64,6 +64,14 @@ const (
 // ErrUnwritable: the ledger cannot be written, so calls under a rule are refused.
 var ErrUnwritable = errors.New("what model calls cost cannot be written down, so calls that have a budget are stopped")
 
+// InvalidError is what is wrong with a rule, a grant or a stop that somebody wants to
+// set.
+type InvalidError struct{ message string }
+
+func (e *InvalidError) Error() string { return e.message }
+
+func invalid(format string, args ...any) error { return &InvalidError{fmt.Sprintf(format, args...)} }
+
 // ErrClosed: the ledger was closed.
 var ErrClosed = errors.New("the ledger of model calls is closed")
 

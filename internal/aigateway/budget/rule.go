@@ -1,8 +1,6 @@
 package budget
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -54,21 +52,21 @@ const (
 func (r Rule) check() error {
 	switch {
 	case !isID(r.ID):
-		return fmt.Errorf("the ID %q is not 1 to %d of a-z, 0-9, dot, dash and underscore", r.ID, maxID)
+		return invalid("the ID %q is not 1 to %d of a-z, 0-9, dot, dash and underscore", r.ID, maxID)
 	case len(r.Name) > maxName || !printable(r.Name):
-		return fmt.Errorf("rule %s: the name is longer than %d bytes or has characters that do not print", r.ID, maxName)
+		return invalid("rule %s: the name is longer than %d bytes or has characters that do not print", r.ID, maxName)
 	case r.Period != Day && r.Period != Month && r.Period != Total:
-		return fmt.Errorf("rule %s: the period %q is not day, month or total", r.ID, r.Period)
+		return invalid("rule %s: the period %q is not day, month or total", r.ID, r.Period)
 	case r.Limit < 0 || r.Tokens < 0 || r.Limit > maxCost || r.Tokens > maxCost:
-		return fmt.Errorf("rule %s: a limit is below zero or too large", r.ID)
+		return invalid("rule %s: a limit is below zero or too large", r.ID)
 	case r.Limit == 0 && r.Tokens == 0:
-		return fmt.Errorf("rule %s has no limit", r.ID)
+		return invalid("rule %s has no limit", r.ID)
 	case r.SoftPercent < 0 || r.SoftPercent > 100:
-		return fmt.Errorf("rule %s: soft_percent is not 1 to 100", r.ID)
+		return invalid("rule %s: soft_percent is not 1 to 100", r.ID)
 	}
 	for _, s := range []string{r.Match.Agent, r.Match.Team, r.Match.Provider, r.Match.Model, r.Match.Trigger} {
 		if len(s) > maxField || !printable(s) || strings.Contains(strings.TrimSuffix(s, "*"), "*") {
-			return fmt.Errorf("rule %s: %q is no pattern: a * may only be its last character", r.ID, s)
+			return invalid("rule %s: %q is no pattern: a * may only be its last character", r.ID, s)
 		}
 	}
 	return nil
@@ -76,7 +74,7 @@ func (r Rule) check() error {
 
 func checkRules(rules []Rule) error {
 	if len(rules) > maxRules {
-		return fmt.Errorf("more than %d rules", maxRules)
+		return invalid("more than %d rules", maxRules)
 	}
 	seen := map[string]bool{}
 	for _, r := range rules {
@@ -84,7 +82,7 @@ func checkRules(rules []Rule) error {
 			return err
 		}
 		if seen[r.ID] {
-			return errors.New("two rules have the ID " + r.ID)
+			return invalid("two rules have the ID %s", r.ID)
 		}
 		seen[r.ID] = true
 	}

@@ -131,17 +131,17 @@ func (s *settings) check() error {
 		return errors.New("a rule begins at no record that can be")
 	}
 	if h := s.Heartbeats; h.QuietHours < 0 || h.QuietHours > 24*366 || h.DayLimit < 0 || h.DayLimit > maxCost {
-		return errors.New("heartbeats: quiet_hours is 0 to 8784, day_limit not below zero")
+		return invalid("heartbeats: quiet_hours is 0 to 8784, day_limit not below zero")
 	}
 	if len(s.Stops) > maxStops {
-		return fmt.Errorf("more than %d stops", maxStops)
+		return invalid("more than %d stops", maxStops)
 	}
 	grants := 0
 	for _, c := range s.Credits {
 		grants += len(c.Grants)
 	}
 	if grants > maxGrants {
-		return fmt.Errorf("more than %d grants", maxGrants)
+		return invalid("more than %d grants", maxGrants)
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func (l *Ledger) change(s settings) error {
 		return err
 	}
 	if len(data) > maxRulesFile {
-		return errors.New("too many rules, grants and stops")
+		return invalid("too many rules, grants and stops")
 	}
 	if err := atomicfile.Write(filepath.Join(l.dir, rulesFile), append(data, '\n'), 0o600); err != nil {
 		return err
@@ -259,15 +259,15 @@ func (l *Ledger) Heartbeats() Heartbeats {
 func (l *Ledger) AddCredit(g Grant) error {
 	switch {
 	case !isID(g.ID):
-		return fmt.Errorf("the ID %q of a grant is not 1 to %d of a-z, 0-9, dot, dash and underscore", g.ID, maxID)
+		return invalid("the ID %q of a grant is not 1 to %d of a-z, 0-9, dot, dash and underscore", g.ID, maxID)
 	case (g.Agent == "") == (g.Team == ""):
-		return errors.New("credit is for an agent or for a team")
+		return invalid("credit is for an agent or for a team")
 	case !plainName(g.Agent) || !plainName(g.Team):
-		return errors.New("credit is for one agent or team, by its name")
+		return invalid("credit is for one agent or team, by its name")
 	case g.Amount == 0 || g.Amount > maxCost || g.Amount < -maxCost:
-		return errors.New("the amount of credit is zero or too large")
+		return invalid("the amount of credit is zero or too large")
 	case len(g.Note) > maxField || !printable(g.Note):
-		return fmt.Errorf("the note is longer than %d bytes or has characters that do not print", maxField)
+		return invalid("the note is longer than %d bytes or has characters that do not print", maxField)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -312,7 +312,7 @@ func (l *Ledger) Grants() []Grant {
 // for the same agent and trigger is replaced.
 func (l *Ledger) Stop(stop Stop) error {
 	if !plainName(stop.Agent) || !plainName(stop.Trigger) || len(stop.Reason) > maxField || !printable(stop.Reason) {
-		return fmt.Errorf("stop calls: a name or reason is longer than %d bytes or has characters that do not print", maxField)
+		return invalid("stop calls: a name or reason is longer than %d bytes or has characters that do not print", maxField)
 	}
 	if stop.At.IsZero() {
 		stop.At = l.now().UTC()
