@@ -60,6 +60,8 @@ type Options struct {
 
 	// Cache keeps answers for their caller. Without it none are kept.
 	Cache *cache.Store
+	// CacheScope says who shares answers; nil: each caller has only its own.
+	CacheScope func(caller string) cache.Scope
 	// CacheTTL is how long answers are kept where a request does not say; 0: not.
 	CacheTTL time.Duration
 

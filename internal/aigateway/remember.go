@@ -32,6 +32,9 @@ func (c *call) recall(ctx context.Context, b *body) (answered bool, err error) {
 		return false, nil
 	}
 	scope := cache.Scope{Name: c.from.Name}
+	if c.g.opts.CacheScope != nil {
+		scope = c.g.opts.CacheScope(c.from.Name)
+	}
 	key := (&cache.Request{
 		Scope: scope, Method: c.r.Method, Provider: c.to.name, Path: c.up.url.EscapedPath(), Query: c.up.url.RawQuery,
 		Credential: c.up.keys[0].Name, Headers: c.asking(), Custom: c.wish.cacheKey, Body: b.bytes(),
@@ -42,7 +45,10 @@ func (c *call) recall(ctx context.Context, b *body) (answered bool, err error) {
 			c.rec.saved, _ = cost.Cost(entry.Usage)
 		}
 		return true, c.replay(entry.Answer, func() ([]byte, error) {
-			piece, _, err := entry.Next()
+			piece, after, err := entry.Next()
+			if c.wish.timed && err == nil && !c.pause(ctx, min(after, longestPause)) {
+				return nil, context.Cause(ctx)
+			}
 			return piece, err
 		})
 	}
@@ -66,8 +72,11 @@ func (c *call) asking() []string {
 	return all
 }
 
+// longestPause bounds one pause of an answer that is given again as it once came.
+const longestPause = 10 * time.Second
+
 // replay gives an answer again that was kept, or that another call is getting at this
-// moment, as fast as it can be taken.
+// moment: as fast as it can be taken, or, where that is wanted, as it once came.
 func (c *call) replay(answer cache.Answer, next func() ([]byte, error)) error {
 	c.rec.cache, c.rec.status, c.rec.first = "hit", answer.Status, c.since()
 	for name, values := range answer.Header {

@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -140,5 +141,44 @@ func TestTheSameAtOnce(t *testing.T) {
 	}
 	if misses != 1 {
 		t.Errorf("%d misses", misses)
+	}
+}
+
+// TestAgentsShareAnswers: those whom the owner of the host put under one name, and no
+// others.
+func TestAgentsShareAnswers(t *testing.T) {
+	r := newRig(t, says("hello"), keeping(t, time.Hour), func(o *Options) {
+		o.CacheScope = func(caller string) cache.Scope {
+			if caller == "eve" {
+				return cache.Scope{Name: caller}
+			}
+			return cache.Scope{Name: "agents", Shared: true}
+		}
+	})
+	for _, tt := range []struct{ agent, want string }{{"ada", "MISS"}, {"bob", "HIT"}, {"eve", "MISS"}} {
+		s := httptest.NewServer(r.gw.Handler(tt.agent))
+		got := r.do(apis[0].request(s.URL, true))
+		s.Close()
+		if got.Header.Get("Cf-Aig-Cache-Status") != tt.want {
+			t.Errorf("%s: %s", tt.agent, got.Header.Get("Cf-Aig-Cache-Status"))
+		}
+	}
+}
+
+// TestAnAnswerComesAsItOnceCame: with its pauses, where that is wanted, and the same
+// bytes.
+func TestAnAnswerComesAsItOnceCame(t *testing.T) {
+	const pause = 20 * time.Millisecond
+	r := newRig(t, func(*fakemodel.Call) fakemodel.Reply { return fakemodel.Reply{Text: "one two three", Pace: pause} }, keeping(t, time.Hour))
+	first := r.do(apis[0].request(r.url, true))
+	began := time.Now()
+	req := apis[0].request(r.url, true)
+	req.Header.Set("Cf-Aig-Cache-Timing", "true")
+	again := r.do(req)
+	if again.Header.Get("Cf-Aig-Cache-Status") != "HIT" || again.body != first.body {
+		t.Errorf("%v %q, first %q", again.Header, again.body, first.body)
+	}
+	if took := time.Since(began); took < 3*pause { // a lower bound only: pauses cannot be shorter than asked
+		t.Errorf("it took %v", took)
 	}
 }

@@ -27,6 +27,7 @@ type wishes struct {
 	skipCache bool          // cf-aig-skip-cache: true
 	ttl       time.Duration // cf-aig-cache-ttl, in seconds: the answer may be kept so long; 0: the usual
 	cacheKey  string        // cf-aig-cache-key, in place of the body
+	timed     bool          // cf-aig-cache-timing: true (ours): as slowly as it once came
 	cost      string        // cf-aig-custom-cost
 }
 
@@ -40,6 +41,7 @@ func readWishes(h http.Header, trusted bool) wishes {
 		event:     short(h.Get("Cf-Aig-Event-Id")),
 		skipCache: h.Get("Cf-Aig-Skip-Cache") == "true",
 		ttl:       secondsOf(h.Get("Cf-Aig-Cache-Ttl")),
+		timed:     h.Get("Cf-Aig-Cache-Timing") == "true",
 		cacheKey:  short(h.Get("Cf-Aig-Cache-Key")),
 		private:   h.Get("Cf-Aig-Collect-Log-Payload") == "false",
 	}

@@ -50,6 +50,7 @@ type Config struct {
 	ModelLimits      []ModelLimit
 	ModelCalls       int           // under way at once; 0: no limit
 	ModelCache       time.Duration // how long answers are given again; 0: not
+	ModelCacheShared []string      // agents that share what is kept of answers
 	ModelPayloads    time.Duration // how long what is said to models and by them is kept; 0: not at all
 	Model            string        // PROVIDER/MODEL; empty: the provider's default
 	AnthropicKey     secret.Value

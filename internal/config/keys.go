@@ -148,6 +148,8 @@ func modelKeys() []Key {
 		{Name: "MOLTWORKER_MODEL_CACHE", Group: groupModels, Form: "duration, 1s to 8760h, or never",
 			Meaning: "how long a model's answer is given again to the same agent that asks exactly the same; 31 days at most", Default: "never",
 			set: orNever(func(c *Config) *time.Duration { return &c.ModelCache }, time.Second, "a time from 1s to 8760h, such as 1h, or never")},
+		{Name: "MOLTWORKER_MODEL_CACHE_SHARED", Group: groupModels, Form: "comma list of agents' names",
+			Meaning: "agents that are given each other's answers when they ask the same; others only their own", Absent: "none", set: sharedCache},
 		{Name: "MOLTWORKER_MODEL_PAYLOADS", Group: groupModels, Form: "duration, 1h to 8760h, or never",
 			Meaning: "how long what agents ask models and what those answer is kept with the record of calls, without secrets and personal data that can be told", Default: "never",
 			set: orNever(func(c *Config) *time.Duration { return &c.ModelPayloads }, time.Hour, "a time from 1h to 8760h, such as 168h, or never")},

@@ -112,6 +112,20 @@ func modelLimits(c *Config, v string) error {
 	return nil
 }
 
+func sharedCache(c *Config, v string) error {
+	names := splitList(v)
+	for _, name := range names {
+		if !agentPattern.MatchString(name) {
+			return wrong(name, "an agent's name", "1 to 40 of a-z, 0-9 and inner -, names parted by commas")
+		}
+	}
+	if len(names) > 1000 {
+		return wrong(v, "a list of at most 1000 agents", "fewer names")
+	}
+	c.ModelCacheShared = names
+	return nil
+}
+
 func modelCalls(c *Config, v string) error {
 	n, err := strconv.ParseUint(v, 10, 16)
 	if err != nil || n > 10_000 {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,8 +103,14 @@ func (s *server) openModels(ctx context.Context) (m *models, err error) {
 		Guards:   guards,
 		Trigger:  func(p aigateway.Prompt) string { return openclaw.Trigger(p.First, p.Last, p.Before) },
 		ByPerson: map[string]bool{openclaw.TriggerUser: true, openclaw.TriggerChannel: true},
-		Routes:   func() *route.Table { return m.routes },
-		Log:      log,
+		CacheScope: func(caller string) cache.Scope {
+			if slices.Contains(s.cfg.ModelCacheShared, caller) {
+				return cache.Scope{Name: "agents", Shared: true}
+			}
+			return cache.Scope{Name: caller}
+		},
+		Routes: func() *route.Table { return m.routes },
+		Log:    log,
 	}
 	if m.told != nil {
 		options.Export = m.told.Add

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,13 +20,18 @@ import (
 const tunnel = `const s=require("net").connect(%d,"127.0.0.1");process.stdin.pipe(s);s.pipe(process.stdout);s.on("error",e=>{console.error(e);process.exit(1)})`
 
 // chat says something to the main agent over its gateway's own protocol, and returns
-// the answer. It is quicker than a browser.
-func (u *up) chat(t *testing.T, message string) string {
+// the answer. It is quicker than a browser. A turn that OpenClaw gave up because its
+// configuration changed meanwhile is taken again, as a person would.
+func (u *up) chat(t *testing.T, message string) (answer string) {
 	t.Helper()
-	answer, err := u.tryChat(t, message)
-	if err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, 5*patience, "the turn is taken", func() bool {
+		var err error
+		answer, err = u.tryChat(t, message)
+		if err != nil && !strings.Contains(err.Error(), "superseded") {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	return answer
 }
 

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,23 +16,26 @@ func TestKeyCountsAtOnce(t *testing.T) {
 	const key = "sk-ant-real-8c1f0a66d2"
 	provider := fakemodel.Start(&fakemodel.Model{
 		Key: key,
-		Reply: func(*fakemodel.Call) fakemodel.Reply {
+		Reply: func(c *fakemodel.Call) fakemodel.Reply {
+			if busy := overloaded.Load(); busy != nil && strings.Contains(*busy, c.API) {
+				return fakemodel.Reply{Status: 529, Message: "overloaded"}
+			}
 			return fakemodel.Reply{Text: "the provider itself says hello", Usage: fakemodel.Usage{In: int(turnUsage.In), Out: int(turnUsage.Out), CacheRead: int(turnUsage.CacheRead)}}
 		},
 	})
 	t.Cleanup(provider.Close)
 	t.Setenv("ANTHROPIC_BASE_URL", provider.URL)
-	u := startUp(t, t.TempDir())
+	data := t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "routes.json"), []byte(spareRoutes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u := startUp(t, data)
 	u.awaitAwake(0)
 
 	if got := u.chat(t, "hello"); !strings.Contains(got, "demo") {
 		t.Errorf("without a key: %s", got)
 	}
-	put := exec.Command(program, "secret", "put", "ANTHROPIC_API_KEY", "--data", u.data)
-	put.Stdin = strings.NewReader(key + "\n")
-	if out, err := put.CombinedOutput(); err != nil {
-		t.Fatalf("secret put: %v\n%s", err, out)
-	}
+	u.putSecret("ANTHROPIC_API_KEY", key)
 	eventually(t, patience, "the configuration names the provider", func() bool {
 		return strings.Contains(u.inside("cat ~/.openclaw/openclaw.json"), "mw-anthropic/")
 	})
@@ -42,6 +47,7 @@ func TestKeyCountsAtOnce(t *testing.T) {
 		t.Errorf("the provider refused the call: %+v", call)
 	}
 	callsAreCounted(t, u, provider)
+	callsFallBack(t, u, provider, key)
 	if got := strings.TrimSpace(u.inside("cat /proc/*/environ 2>/dev/null | grep -c '" + key + "'; grep -rlF '" + key + "' /home /etc /tmp /run /var 2>/dev/null || echo no")); got != "0\nno" {
 		t.Errorf("the key is inside: %s", got)
 	}
@@ -49,3 +55,13 @@ func TestKeyCountsAtOnce(t *testing.T) {
 
 // turnUsage is what the provider says of each answer.
 var turnUsage = struct{ In, Out, CacheRead int64 }{1234, 56, 789}
+
+// putSecret seals a secret, as a person does.
+func (u *up) putSecret(name, value string) {
+	u.t.Helper()
+	put := exec.Command(program, "secret", "put", name, "--data", u.data)
+	put.Stdin = strings.NewReader(value + "\n")
+	if out, err := put.CombinedOutput(); err != nil {
+		u.t.Fatalf("secret put %s: %v\n%s", name, err, out)
+	}
+}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/moltworker/moltworker/internal/admin"
@@ -82,6 +83,43 @@ func callsAreCounted(t *testing.T, u *up, provider *fakemodel.Server) {
 			t.Errorf("code %d: %s", r.code, r.stderr)
 		}
 	})
+}
+
+// overloaded are the APIs of the provider that take no calls at the moment.
+var overloaded atomic.Pointer[string]
+
+// spareRoutes has a person's turns go on elsewhere when Anthropic takes none: at a
+// server that speaks OpenAI's API, then at Google.
+const spareRoutes = `{"routes": [{"name": "spare", "when": {"models": ["anthropic/*"], "triggers": ["user"]},
+	"steps": [{}, {"model": "custom-spare/gpt-x"}, {"model": "google-ai-studio/gemini-3-pro-preview"}]}]}`
+
+// callsFallBack has the real OpenClaw, which speaks Anthropic's API, be answered by
+// models of other APIs, with its tools and its history.
+func callsFallBack(t *testing.T, u *up, provider *fakemodel.Server, key string) {
+	u.putSecret("CUSTOM_SPARE_BASE_URL", provider.URL+"/v1")
+	u.putSecret("CUSTOM_SPARE_API_KEY", key)
+	u.putSecret("GEMINI_BASE_URL", provider.URL)
+	u.putSecret("GEMINI_API_KEY", key)
+	defer overloaded.Store(nil)
+	for i, busy := range []string{fakemodel.Anthropic, fakemodel.Anthropic + " " + fakemodel.OpenAI} {
+		spare := []string{"custom-spare", "google-ai-studio"}[i]
+		t.Run("answered by "+spare, func(t *testing.T) {
+			overloaded.Store(&busy)
+			before := len(provider.Calls())
+			if got := u.chat(t, "and now from elsewhere?"); !strings.Contains(got, "the provider itself says hello") {
+				t.Errorf("it says %s", got)
+			}
+			for _, c := range provider.Calls()[before:] {
+				if c.Problem != "" {
+					t.Errorf("%s refused the translated call: %s", c.API, c.Problem)
+				}
+			}
+			c := u.awaitCall("the turn is recorded", func(c admin.ModelCall) bool { return c.Provider == spare && c.Status == 200 })
+			if c.Step != i+1 || c.Trigger != "user" || c.Tokens.Output != turnUsage.Out {
+				t.Errorf("recorded as %+v", c)
+			}
+		})
+	}
 }
 
 // heartbeat has the agent look by itself so often whether there is anything to do.
