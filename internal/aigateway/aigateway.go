@@ -215,7 +215,15 @@ func inner(r *http.Request) *http.Request {
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, from Caller, l *load) {
 	now := g.opts.Now()
 	c := call{g: g, id: g.newID(), from: from, load: l, w: w, r: r, start: now}
-	c.finish(c.serve())
+	served := false
+	defer func() {
+		if !served {
+			c.settle() // what is held is given back, whatever went wrong
+		}
+	}()
+	err := c.serve()
+	served = true
+	c.finish(err)
 }
 
 func (g *Gateway) newID() calllog.ID {

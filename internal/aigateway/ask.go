@@ -11,15 +11,17 @@ import (
 // read counts as not said: the upstream judges the body, not the gateway.
 type ask struct {
 	model  string
+	twice  bool // more than one member names one, in whatever writing
 	stream bool
 	// includeUsage is whether a stream is to end with its usage, as Chat Completions
 	// has it.
 	includeUsage bool
 	// maxOutput is how many tokens the answer may have; 0 where it does not say.
 	maxOutput int64
-	// images is how many images are asked for.
-	images int64
-	prompt Prompt
+	// answers is how many images, or answers side by side, are asked for; 0 where it
+	// does not say.
+	answers int64
+	prompt  Prompt
 }
 
 // Prompt is the beginning of what an agent's user messages say, by which the reason
@@ -42,12 +44,15 @@ const (
 func readAsk(doc []byte) ask {
 	var a ask
 	var talk []byte
+	named := false
 	eachMember(doc, func(key, value []byte) bool {
-		switch string(key) {
-		case `"model"`:
-			if a.model == "" {
-				a.model = modelName(value)
+		if isNamed(key, "model") {
+			if a.twice = named; !named {
+				a.model, named = modelName(value), true
 			}
+			return true
+		}
+		switch string(key) {
 		case `"stream"`:
 			a.stream = string(value) == "true"
 		case `"stream_options"`:
@@ -62,11 +67,13 @@ func readAsk(doc []byte) ask {
 				switch string(key) {
 				case `"maxOutputTokens"`, `"max_output_tokens"`, `"maxTokens"`, `"num_predict"`:
 					a.maxOutput = max(a.maxOutput, wholeNumber(value))
+				case `"candidateCount"`, `"candidate_count"`:
+					a.answers = max(a.answers, wholeNumber(value))
 				}
 				return true
 			})
 		case `"n"`:
-			a.images = wholeNumber(value)
+			a.answers = max(a.answers, wholeNumber(value))
 		case `"messages"`, `"input"`, `"contents"`:
 			talk = value
 		}
@@ -94,16 +101,18 @@ func readPrompt(talk []byte) Prompt {
 		p.Last = p.First
 		return p
 	}
-	var all [][]byte
+	var last [maxLookBack][]byte // of the elements, in a ring
+	n := 0
 	eachElement(talk, func(value []byte) bool {
-		if p.First == "" {
+		if p.First == "" && n < maxLookBack {
 			p.First = userText(value)
 		}
-		all = append(all, value)
+		last[n%maxLookBack] = value
+		n++
 		return true
 	})
-	for i := len(all) - 1; i >= max(0, len(all)-maxLookBack); i-- {
-		text := userText(all[i])
+	for i := n - 1; i >= max(0, n-maxLookBack); i-- {
+		text := userText(last[i%maxLookBack])
 		switch {
 		case text == "":
 		case p.Last == "":

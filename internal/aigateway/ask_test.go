@@ -83,7 +83,7 @@ func TestWhatIsAsked(t *testing.T) {
 			{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":[{"type":"text","text":"done"}]}]}]}`,
 			ask{model: "m", maxOutput: 8192, stream: true, prompt: Prompt{"first", "third", "second é"}}},
 		"OpenAI chat": {`{"messages":[{"role":"system","content":"be kind"},{"role":"user","content":"hello"}],"model":"gpt","max_completion_tokens":10,"n":3}`,
-			ask{model: "gpt", maxOutput: 10, images: 3, prompt: Prompt{First: "hello", Last: "hello"}}},
+			ask{model: "gpt", maxOutput: 10, answers: 3, prompt: Prompt{First: "hello", Last: "hello"}}},
 		"OpenAI responses, one text":    {`{"model":"gpt","input":"hello","max_output_tokens":7}`, ask{model: "gpt", maxOutput: 7, prompt: Prompt{First: "hello", Last: "hello"}}},
 		"OpenAI responses, items":       {`{"model":"gpt","input":[{"role":"user","content":[{"type":"input_text","text":"a"}]},{"type":"function_call_output","output":"b"}]}`, ask{model: "gpt", prompt: Prompt{First: "a", Last: "a"}}},
 		"Google":                        {`{"contents":[{"role":"user","parts":[{"text":"a"}]}],"generationConfig":{"maxOutputTokens":99}}`, ask{maxOutput: 99, prompt: Prompt{First: "a", Last: "a"}}},

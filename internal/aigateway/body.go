@@ -26,7 +26,8 @@ var bufferPool = sync.Pool{New: func() any { b := make([]byte, 0, minBuffer); re
 type body struct {
 	buf    *[]byte
 	load   *load
-	booked int // bytes reserved of load
+	booked int  // bytes reserved of load
+	pooled bool // buf came from the pool and goes back to it
 	refs   atomic.Int32
 }
 
@@ -38,7 +39,7 @@ func readBody(r *http.Request, l *load) (*body, error) {
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
 		return nil, fail(http.StatusUnsupportedMediaType, "the request body is compressed; send it without Content-Encoding")
 	}
-	b := &body{load: l, buf: bufferPool.Get().(*[]byte)}
+	b := &body{load: l, buf: bufferPool.Get().(*[]byte), pooled: true}
 	b.refs.Store(1)
 	if err := b.fill(r); err != nil {
 		b.release()
@@ -106,14 +107,17 @@ func bodyFailure(r *http.Request, err error) error {
 
 // newBody is a document as a body of its own, booked on the agent.
 func newBody(doc []byte, l *load) (*body, error) {
+	if err := l.reserve(len(doc)); err != nil {
+		return nil, err
+	}
 	b := &body{load: l, buf: &doc, booked: len(doc)}
 	b.refs.Store(1)
-	return b, l.reserve(b.booked)
+	return b, nil
 }
 
 // replace puts another document in the body's place, of about its size. Nobody reads
 // the body yet.
-func (b *body) replace(doc []byte) { b.buf = &doc }
+func (b *body) replace(doc []byte) { b.buf, b.pooled = &doc, false }
 
 // bytes is the body; valid until release.
 func (b *body) bytes() []byte { return *b.buf }
@@ -124,7 +128,7 @@ func (b *body) release() {
 		return
 	}
 	b.load.release(b.booked)
-	if cap(*b.buf) <= maxPooled {
+	if b.pooled && cap(*b.buf) <= maxPooled {
 		*b.buf = (*b.buf)[:0]
 		bufferPool.Put(b.buf)
 	}

@@ -129,6 +129,14 @@ func (c *call) single(b *body) error {
 func (c *call) look(b *body) (err error) {
 	c.rec.in = int64(len(b.bytes()))
 	c.ask = readAsk(b.bytes())
+	if c.asked.ep.Paid && c.ask.twice {
+		return fail(http.StatusBadRequest, "the request names its model more than once")
+	}
+	if c.ask.model == "" {
+		if c.ask.model, err = formModel(c.r.Header.Get("Content-Type"), b.bytes()); err != nil {
+			return err
+		}
+	}
 	if c.asked.compat {
 		var doc []byte
 		if c.asked, doc, c.ask.model, err = c.g.compat(c.asked, b.bytes(), c.ask.model); err != nil {
@@ -168,7 +176,7 @@ func (c *call) unreachable(err error) error {
 	if c.r.Context().Err() != nil {
 		return errClientGone
 	}
-	return &failure{status: http.StatusBadGateway, kind: "unreachable", why: route.Unavailable, cause: err, msg: fmt.Sprintf("the model's server %s %s; check this host's network, or %s",
+	return &failure{status: http.StatusBadGateway, kind: "unreachable", why: route.Unavailable, sent: true, cause: err, msg: fmt.Sprintf("the model's server %s %s; check this host's network, or %s",
 		c.up.url.Host, reason(err), c.up.setting)}
 }
 

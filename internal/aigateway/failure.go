@@ -20,6 +20,7 @@ type failure struct {
 	retryAfter string        // Retry-After header; empty: none
 	final      bool          // trying again soon is of no use, whatever the status
 	why        route.Failure // by which a call may fall back; "": it does not
+	sent       bool          // the provider was asked: it is its failure, and not the request's
 	gone       bool          // the client went away: nobody can be told
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
+	"github.com/moltworker/moltworker/internal/aigateway/route"
 )
 
 // inspect has the caller's guardrails look at the request: what they find is
@@ -18,10 +19,21 @@ func (c *call) inspect(b *body) error {
 	if report.Blocked {
 		return &failure{status: http.StatusBadRequest, kind: "guardrail", msg: report.Reason()}
 	}
+	if c.asked.ep.Paid && !c.rules.AllowsModel(c.model) { // named in a form, or not at all
+		return c.forbidden()
+	}
 	if report.Body != nil {
 		b.replace(report.Body)
 	}
 	return nil
+}
+
+// forbidden says that the caller may not use the model.
+func (c *call) forbidden() error {
+	if c.model == "" {
+		return &failure{status: http.StatusBadRequest, kind: "guardrail", why: route.Refused, msg: "this agent may use some models only, and the call names none"}
+	}
+	return &failure{status: http.StatusBadRequest, kind: "guardrail", why: route.Refused, msg: "this agent may not use the model " + c.model}
 }
 
 // listen has the guardrails look at a stream while it passes. What they have seen has

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/moltworker/moltworker/internal/aigateway/realtime"
-	"github.com/moltworker/moltworker/internal/aigateway/translate"
+	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
 // Both directions work by allow-list: what is not named here does not pass. So
@@ -26,6 +26,10 @@ var responseHeaders = map[string]bool{
 	"Request-Id": true, "X-Request-Id": true, "X-Amzn-Requestid": true, "Openai-Processing-Ms": true, "Openai-Version": true,
 }
 
+// ownersHeaders choose whose account at the provider is used, which is no agent's
+// business.
+var ownersHeaders = map[string]bool{"Openai-Organization": true, "Openai-Project": true}
+
 func passesIn(name string) bool {
 	return requestHeaders[name] || strings.HasPrefix(name, "Anthropic-") ||
 		strings.HasPrefix(name, "Openai-") || strings.HasPrefix(name, "X-Stainless-")
@@ -39,13 +43,13 @@ func passesOut(name string) bool {
 // requestHeader is what the upstream gets. The value slices are the client's own
 // and must not be changed.
 func (c *call) requestHeader() http.Header {
-	if c.api != "" {
+	if c.to.name != c.asked.name && c.asked.dynamic() == "" || c.api != "" {
 		return c.foreignHeader()
 	}
 	named := connectionNames(c.r.Header)
 	h := make(http.Header, len(c.r.Header)+3)
 	for k, vv := range c.r.Header {
-		if passesIn(k) && !named[k] {
+		if passesIn(k) && !named[k] && (c.from.Trusted || !ownersHeaders[k]) {
 			h[k] = vv
 		}
 	}
@@ -70,20 +74,20 @@ func (c *call) socketHeader(h http.Header) http.Header {
 	return h
 }
 
-// foreignHeader is what a provider of another API than the client's gets.
+// foreignHeader is what another provider gets than the client had in mind.
 func (c *call) foreignHeader() http.Header {
 	h := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"moltworker"},
 		"Accept-Encoding": identity, "X-Idempotency-Key": nil}
 	if c.streams() {
 		h["Accept"] = []string{"text/event-stream"}
 	}
-	if c.api == translate.Anthropic {
+	if c.to.ep.Kind == usage.Anthropic {
 		h["Anthropic-Version"] = []string{anthropicVersion}
 	}
 	return h
 }
 
-// anthropicVersion is the version of the Messages API that is translated to
+// anthropicVersion is the version of the Messages API that is spoken to such providers
 // (docs.anthropic.com, API versions).
 const anthropicVersion = "2023-06-01"
 

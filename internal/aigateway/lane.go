@@ -19,9 +19,15 @@ type lane struct {
 	now  func() time.Time
 
 	mu       sync.Mutex
-	names    []string                  // guarded by mu: of the keys in pool
-	pool     *limit.Pool               // guarded by mu
+	pools    map[string]*pool          // guarded by mu: one for each caller
 	breakers map[string]*limit.Breaker // guarded by mu: one for each caller
+}
+
+// pool is what a caller's calls have met of a provider's keys. Each caller has its own:
+// one whose calls are refused, for what it asks, must not take a key from others.
+type pool struct {
+	names []string // of the keys
+	keys  *limit.Pool
 }
 
 // laneTo returns the one lane to a provider.
@@ -29,7 +35,7 @@ func (g *Gateway) laneTo(name string) *lane {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.lanes[name] == nil {
-		g.lanes[name] = &lane{name: name, now: g.opts.Now, breakers: map[string]*limit.Breaker{}}
+		g.lanes[name] = &lane{name: name, now: g.opts.Now, pools: map[string]*pool{}, breakers: map[string]*limit.Breaker{}}
 	}
 	return g.lanes[name]
 }
@@ -58,31 +64,34 @@ func (l *lane) pick(who string, keys []provider.Credential, tried []string) (pro
 	for i, k := range keys {
 		names[i], pooled[i] = k.Name, limit.PoolKey{Name: k.Name}
 	}
-	if !slices.Equal(names, l.names) {
-		var err error
-		if l.pool == nil {
-			l.pool, err = limit.NewPool(limit.PoolOptions{Keys: pooled, Sticky: true, Now: l.now})
-		} else {
-			err = l.pool.SetKeys(pooled)
-		}
+	own := l.pools[who]
+	switch {
+	case own == nil:
+		all, err := limit.NewPool(limit.PoolOptions{Keys: pooled, Sticky: true, Now: l.now})
 		if err != nil {
 			return provider.Credential{}, err
 		}
-		l.names = names
+		own = &pool{names: names, keys: all}
+		l.pools[who] = own
+	case !slices.Equal(names, own.names):
+		if err := own.keys.SetKeys(pooled); err != nil {
+			return provider.Credential{}, err
+		}
+		own.names = names
 	}
-	name, err := l.pool.Pick(who, tried...)
+	name, err := own.keys.Pick(who, tried...)
 	if err != nil {
 		return provider.Credential{}, err
 	}
 	return keys[slices.Index(names, name)], nil
 }
 
-// report says what a key was answered.
-func (l *lane) report(key provider.Credential, status int, wait time.Duration) {
+// report says what a caller's call with a key was answered.
+func (l *lane) report(who string, key provider.Credential, status int, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if slices.Contains(l.names, key.Name) {
-		l.pool.Report(key.Name, status, wait)
+	if own := l.pools[who]; own != nil && slices.Contains(own.names, key.Name) {
+		own.keys.Report(key.Name, status, wait)
 	}
 }
 

@@ -1,6 +1,7 @@
 package aigateway
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -40,7 +41,7 @@ func (c *call) head(b *body) (*body, error) {
 // place finds where the step's call goes now, and whether its caller may use it.
 func (c *call) place(query string) (err error) {
 	if c.step.Model != "" && !c.rules.AllowsModel(c.model) {
-		return &failure{status: http.StatusBadRequest, kind: "guardrail", why: route.Refused, msg: "this agent may not use the model " + c.model}
+		return c.forbidden()
 	}
 	c.up, err = c.g.resolve(c.to, query)
 	return err
@@ -49,17 +50,16 @@ func (c *call) place(query string) (err error) {
 // redirect gives the call another provider and model: in the form of API that it has
 // where the provider speaks that, else translated.
 func (c *call) redirect(b *body, name string) (*body, string, error) {
+	c.to.name, c.model, _ = strings.Cut(name, "/") // for what is said if it cannot be reached
+	if !c.asked.redirectable() {
+		return nil, "", &failure{status: http.StatusBadRequest, why: route.Refused, msg: "a call of " + c.asked.logPath + " cannot go to another model"}
+	}
 	to, wire, err := c.g.reach(name, c.asked.ep.Kind, c.streams())
 	if err != nil {
 		return nil, "", err
 	}
 	to.form = c.asked.form
-	query := ""
-	if to.name == c.asked.name && to.ep.Kind == c.asked.ep.Kind {
-		query = c.r.URL.RawQuery
-	} else if to.ep.Kind == usage.Gemini && c.streams() {
-		query = "alt=sse"
-	}
+	query := c.queryFor(to)
 	doc := b.bytes()
 	switch {
 	case to.ep.Kind != c.asked.ep.Kind:
@@ -67,7 +67,10 @@ func (c *call) redirect(b *body, name string) (*body, string, error) {
 			return nil, "", err
 		}
 		c.api = apiOf(to.ep.Kind)
-	case to.ep.Kind != usage.Gemini: // which has the model in its path
+	case to.ep.Kind == usage.Gemini: // which has the model in its path
+		c.to, c.model = to, shown(wire)
+		return b, query, nil
+	default:
 		doc = withModel(doc, wire)
 	}
 	other, err := newBody(doc, c.load)
@@ -78,9 +81,65 @@ func (c *call) redirect(b *body, name string) (*body, string, error) {
 	return other, query, nil
 }
 
+// queryFor is the query of a call that goes to another target than it asked for.
+func (c *call) queryFor(to target) string {
+	switch {
+	case to.ep.Kind != usage.Gemini:
+		if to.name == c.asked.name && to.ep.Kind == c.asked.ep.Kind {
+			return c.r.URL.RawQuery
+		}
+		return ""
+	case c.asked.ep.Kind == usage.Gemini: // whose streams have two forms
+		if alt := c.r.URL.Query().Get("alt"); alt == "sse" || alt == "json" {
+			return "alt=" + alt
+		}
+		return ""
+	case c.streams():
+		return "alt=sse"
+	}
+	return ""
+}
+
+// redirectable says whether another model can be asked the same: not all paths of one
+// form of answers have one form of requests.
+func (t target) redirectable() bool {
+	for _, end := range []string{"/chat/completions", "/messages", ":generateContent", ":streamGenerateContent", "/responses", "/embeddings"} {
+		if strings.HasSuffix(t.logPath, end) {
+			return true
+		}
+	}
+	return t.dynamic() != ""
+}
+
+// maxSpoken bounds the messages, and their parts, of a request that is translated:
+// decoded, each takes many times its bytes.
+const maxSpoken = 50_000
+
+// spokenParts counts them.
+func spokenParts(doc []byte) (n int) {
+	eachMember(doc, func(key, value []byte) bool {
+		switch string(key) {
+		case `"messages"`, `"contents"`, `"system"`, `"tools"`:
+			eachElement(value, func(message []byte) bool {
+				n++
+				eachMember(message, func(_, parts []byte) bool {
+					eachElement(parts, func([]byte) bool { n++; return n <= maxSpoken })
+					return n <= maxSpoken
+				})
+				return n <= maxSpoken
+			})
+		}
+		return n <= maxSpoken
+	})
+	return n
+}
+
 func (c *call) translateRequest(doc []byte, kind usage.Kind, wire string) ([]byte, error) {
 	if c.asked.ep.Kind == usage.Gemini && c.streams() && c.r.URL.Query().Get("alt") != "sse" {
 		return nil, &failure{status: http.StatusBadRequest, kind: "translation", why: route.Refused, msg: "a stream without alt=sse has no counterpart at another provider"}
+	}
+	if spokenParts(doc) > maxSpoken {
+		return nil, &failure{status: http.StatusBadRequest, kind: "translation", why: route.Refused, msg: "this call has too many messages to be translated"}
 	}
 	out, lost, err := translate.Request(doc, apiOf(c.asked.ep.Kind), apiOf(kind), translate.RequestOptions{Model: wire, Stream: c.streams()})
 	if err != nil {
@@ -110,15 +169,18 @@ func (g *Gateway) reach(name string, form usage.Kind, stream bool) (target, stri
 	if !ok {
 		return target{}, "", &failure{status: http.StatusBadRequest, why: route.Refused, msg: fmt.Sprintf("%q is no provider/model, such as anthropic/claude-sonnet-4-5", name)}
 	}
-	var last error
+	last := &failure{status: http.StatusBadRequest, why: route.Refused}
 	for _, kind := range formsFor(form, p.Kind) {
 		ep, err := p.At(kind, wire, stream, g.opts.Settings())
 		if err == nil {
 			return target{name: p.Name, ep: ep, logPath: ep.Path()}, wire, nil
 		}
-		last = err
+		var missing *provider.MissingError
+		if last.msg = err.Error(); errors.As(err, &missing) {
+			last.status, last.why = http.StatusUnauthorized, route.Unauthorized
+		}
 	}
-	return target{}, "", &failure{status: http.StatusBadRequest, why: route.Refused, msg: last.Error()}
+	return target{}, "", last
 }
 
 func unspoken(name string) error {

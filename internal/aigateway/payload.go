@@ -2,6 +2,7 @@ package aigateway
 
 import (
 	"bytes"
+	"encoding/json"
 
 	"github.com/moltworker/moltworker/internal/aigateway/calllog"
 	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
@@ -20,11 +21,12 @@ type said struct {
 
 // hearRequest notes what was asked.
 func (c *call) hearRequest(doc []byte) {
+	c.said = nil // of a step before
 	if c.g.opts.Payloads == nil || c.g.opts.Calls == nil || c.wish.private || c.wish.unlogged || !c.asked.ep.Paid {
 		return
 	}
 	c.said = &said{}
-	if len(doc) <= maxSaid {
+	if len(doc) <= maxSaid && json.Valid(doc) { // nothing can be blotted out of anything else
 		c.said.request = bytes.Clone(doc)
 	}
 }
@@ -50,10 +52,13 @@ func (c *call) payload() *calllog.Payload {
 	p := &calllog.Payload{RequestCut: c.said.request == nil, ResponseCut: c.said.cut}
 	p.Request = blotted(rules.Examine(c.subject(guardrail.Request), c.said.request), c.said.request)
 	subject := c.subject(guardrail.Response)
-	if f := usage.FramingOf(c.w.Header().Get("Content-Type")); f == usage.SSE || f == usage.NDJSON {
+	switch usage.FramingOf(c.w.Header().Get("Content-Type")) {
+	case usage.SSE, usage.NDJSON:
 		p.Response = blotted(rules.ExamineStream(subject, c.said.response), c.said.response)
-	} else {
+	case usage.JSON:
 		p.Response = blotted(rules.Examine(subject, c.said.response), c.said.response)
+	default: // what cannot be looked into is not kept
+		p.ResponseCut = true
 	}
 	p.Request, p.Response = scrub(p.Request, c.up.withheld), scrub(p.Response, c.up.withheld)
 	return p

@@ -3,6 +3,7 @@ package aigateway
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,8 +90,12 @@ func (c *call) row(f *failure, took time.Duration) calllog.Call {
 		RequestBytes: c.rec.in, ResponseBytes: c.rec.out, Step: c.stepNumber(),
 	}
 	row.Guards = c.rec.notes
+	if c.tr != nil {
+		c.lost = append(c.lost, c.tr.Losses()...)
+	}
 	if len(c.lost) > 0 {
-		row.Guards = append(row.Guards, "not translated: "+strings.Join(c.lost, ", "))
+		slices.Sort(c.lost)
+		row.Guards = append(row.Guards, "not translated: "+strings.Join(slices.Compact(c.lost), ", "))
 	}
 	if c.rec.missing != 0 {
 		row.Guards = append(row.Guards, "unpriced: "+c.rec.missing.String())

@@ -30,7 +30,7 @@ func (c *call) relay(resp *http.Response) error {
 		return c.relayError(resp)
 	}
 	if err := c.refuse(resp); err != nil {
-		err.why = route.Unavailable
+		err.why, err.sent = route.Unavailable, true
 		return err
 	}
 	c.rec.status, c.consumed = resp.StatusCode, c.to.ep.Paid
@@ -119,11 +119,11 @@ func (c *call) copy(src io.Reader, flush bool) error {
 	guard := newKeyGuard(c.up.withheld...)
 	buf := copyPool.Get().(*[]byte)
 	defer copyPool.Put(buf)
-	pass := func(p []byte) error { return c.pass(&guard, p, flush) }
+	pass, quiet := func(p []byte) error { return c.pass(&guard, p, flush) }, func() {}
 	if c.sse && c.from.Trusted {
 		m := newMurmur(c, &guard)
 		defer m.stop()
-		pass = func(p []byte) error { return m.while(func() error { return c.pass(&guard, p, flush) }) }
+		pass, quiet = func(p []byte) error { return m.while(func() error { return c.pass(&guard, p, flush) }) }, m.stop
 	}
 	for {
 		n, err := src.Read(*buf)
@@ -132,11 +132,14 @@ func (c *call) copy(src io.Reader, flush bool) error {
 				return err
 			}
 		}
+		if err != nil {
+			quiet() // what is written now is the end
+		}
 		if err == io.EOF {
 			return c.end(&guard)
 		}
 		if err != nil {
-			return c.cut(err)
+			return c.cut(err, &guard)
 		}
 	}
 }
@@ -202,9 +205,9 @@ func (c *call) end(guard *keyGuard) error {
 }
 
 // cut is reached when the upstream's answer ended in an error.
-func (c *call) cut(err error) error {
+func (c *call) cut(err error, guard *keyGuard) error {
 	if c.stream && c.meter.Complete() {
-		return nil // all of it was there; only the connection's end was not
+		return c.end(guard) // all of it was there; only the connection's end was not
 	}
 	if c.r.Context().Err() != nil && c.watch.expired() == nil {
 		return gone(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/moltworker/moltworker/internal/aigateway/cache"
@@ -35,9 +36,13 @@ func (c *call) recall(ctx context.Context, b *body) (answered bool, err error) {
 	if c.g.opts.CacheScope != nil {
 		scope = c.g.opts.CacheScope(c.from.Name)
 	}
+	custom := c.wish.cacheKey
+	if scope.Shared && !c.from.Trusted {
+		custom = "" // an agent must not choose which question its answer is given to
+	}
 	key := (&cache.Request{
 		Scope: scope, Method: c.r.Method, Provider: c.to.name, Path: c.up.url.EscapedPath(), Query: c.up.url.RawQuery,
-		Credential: c.up.keys[0].Name, Headers: c.asking(), Custom: c.wish.cacheKey, Body: b.bytes(),
+		Credential: c.up.keys[0].Name, Headers: c.asking(), Custom: custom, Body: b.bytes(),
 	}).Key()
 	if entry, ok := c.g.opts.Cache.Lookup(key, c.start); ok {
 		defer entry.Close()
@@ -65,7 +70,7 @@ func (c *call) recall(ctx context.Context, b *body) (answered bool, err error) {
 }
 
 func (c *call) asking() []string {
-	all := []string{"form: " + string(c.asked.ep.Kind)}
+	all := []string{"form: " + string(c.asked.ep.Kind) + " " + strconv.FormatBool(c.ask.includeUsage) + " " + c.ask.model}
 	for _, name := range askingHeaders {
 		all = append(all, name+": "+c.r.Header.Get(name))
 	}
@@ -122,7 +127,7 @@ func (c *call) keepAnswer(resp *http.Response) {
 // kept decides what becomes of the answer that was taken down.
 func (c *call) kept(err error) {
 	defer c.lead.Release() // whoever waited for it goes its own way, if nothing came
-	if err == nil && c.meter != nil && c.meter.Complete() {
+	if err == nil && c.meter != nil && c.meter.Complete() && !c.meter.Failed() {
 		c.recorder.Commit(c.meter.Usage())
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strconv"
+	"strings"
 )
 
 // Enough JSON to find one's way in a request body without decoding it: what is
@@ -34,7 +35,7 @@ func eachMember(doc []byte, f func(key, value []byte) bool) {
 		if !ok {
 			return
 		}
-		if !f(key, value[:len(value)-len(rest)]) {
+		if !f(key, trimSpace(value[:len(value)-len(rest)])) {
 			return
 		}
 		if p = skipSpace(rest); len(p) == 0 || p[0] != ',' {
@@ -54,7 +55,7 @@ func eachElement(doc []byte, f func(value []byte) bool) {
 	p = skipSpace(p[1:])
 	for len(p) > 0 && p[0] != ']' {
 		rest, ok := skipValue(p)
-		if !ok || !f(p[:len(p)-len(rest)]) {
+		if !ok || !f(trimSpace(p[:len(p)-len(rest)])) {
 			return
 		}
 		if p = skipSpace(rest); len(p) == 0 || p[0] != ',' {
@@ -91,6 +92,19 @@ func skipSpace(p []byte) []byte {
 		p = p[1:]
 	}
 	return p
+}
+
+// trimSpace drops what stands behind a value: before a bracket, a scalar ends there.
+func trimSpace(p []byte) []byte { return bytes.TrimRight(p, " \n\t\r") }
+
+// isNamed says whether a key, quotes included, is a name however it is written:
+// parsers differ in whether they see to case.
+func isNamed(key []byte, name string) bool {
+	if bytes.IndexByte(key, '\\') < 0 {
+		return len(key) == len(name)+2 && bytes.EqualFold(key[1:len(key)-1], []byte(name))
+	}
+	var plain string
+	return len(key) <= 8*len(name)+2 && json.Unmarshal(key, &plain) == nil && strings.EqualFold(plain, name)
 }
 
 // cutString splits p after the JSON string it begins with, quotes included.

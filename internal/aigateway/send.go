@@ -58,8 +58,9 @@ func (c *call) tryOnce(ctx context.Context, b *body, lane *lane, tried []string)
 	resp, err = c.attempt(ctx, b)
 	var late *failure
 	waited := errors.As(err, &late) && late.why == route.Timeout
+	unsigned := errors.As(err, &late) && late.kind == "credential"
 	switch {
-	case waited && c.patience() < c.g.opts.Timeouts.Header, !waited && c.r.Context().Err() != nil:
+	case unsigned, waited && c.patience() < c.g.opts.Timeouts.Header, !waited && c.r.Context().Err() != nil:
 		leave.Done(limit.Ignored) // the caller did not wait as long as it might have, or went away
 	case err != nil, resp.StatusCode >= 500:
 		leave.Done(limit.Failed)
@@ -68,7 +69,7 @@ func (c *call) tryOnce(ctx context.Context, b *body, lane *lane, tried []string)
 	}
 	if err == nil {
 		wait, _ = limit.RetryAfter(resp.Header.Get("Retry-After"), c.g.opts.Now())
-		lane.report(c.key, resp.StatusCode, wait)
+		lane.report(c.from.Name, c.key, resp.StatusCode, wait)
 	}
 	return resp, wait, err
 }
@@ -77,7 +78,8 @@ func (c *call) tryOnce(ctx context.Context, b *body, lane *lane, tried []string)
 func (c *call) attempt(ctx context.Context, b *body) (*http.Response, error) {
 	wait := c.patience()
 	ctx, cancel := context.WithCancelCause(ctx)
-	late := &failure{status: http.StatusGatewayTimeout, kind: "timeout", why: route.Timeout, msg: fmt.Sprintf("%s did not begin to answer within %v", c.up.url.Host, wait)}
+	late := &failure{status: http.StatusGatewayTimeout, kind: "timeout", why: route.Timeout, sent: true, msg: fmt.Sprintf("%s did not begin to answer within %v", c.up.url.Host, wait)}
+	c.watch.phase(wait+spare, late) // its own clock ends the attempt, and not the call
 	timer := time.AfterFunc(wait, func() { cancel(late) })
 	defer timer.Stop()
 	req := (&http.Request{Method: http.MethodPost, URL: c.up.url, Header: c.requestHeader(), Host: c.up.url.Host}).WithContext(ctx)
@@ -94,10 +96,9 @@ func (c *call) attempt(ctx context.Context, b *body) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	c.watch.phase(2*wait, late) // its own clock ends the attempt, and not the call
 	resp, err := c.transport().RoundTrip(req)
 	switch {
-	case context.Cause(ctx) == error(late):
+	case !timer.Stop():
 		if err == nil {
 			resp.Body.Close() // just too late
 		}
@@ -130,8 +131,13 @@ func (c *call) transport() http.RoundTripper {
 	return c.g.opts.Transport
 }
 
+// spare is how much longer than any wait of its own a call may take before it is ended
+// from outside.
+const spare = time.Minute
+
 // pause waits before another attempt, and says whether there is to be one.
 func (c *call) pause(ctx context.Context, d time.Duration) bool {
+	c.watch.phase(d+spare, errNoTurn)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -22,6 +22,9 @@ import (
 // does not say: the most that common models write unasked.
 const usualOutput = 32_768
 
+// maxAnswers bounds how many answers a call is taken to ask for; no API gives as many.
+const maxAnswers = 1024
+
 // spend is what one call costs: at most before it is made, and in the end.
 type spend struct {
 	rates  price.Rates
@@ -138,12 +141,16 @@ func (c *call) most(size int) (price.Money, int64) {
 	case output == 0:
 		output = usualOutput
 	}
+	answers := min(max(c.ask.answers, 1), maxAnswers)
+	if c.to.ep.Kind != usage.Images {
+		output *= answers // each may be so long
+	}
 	if !c.spend.priced || c.spend.rates.Source == "free" {
 		return 0, prompt + output
 	}
 	most := c.spend.rates.Ceiling(prompt, output)
 	if each, ok := c.spend.rates.Prices.Of(price.Image); ok && c.to.ep.Kind == usage.Images {
-		most = most.Add(each * price.Money(max(c.ask.images, 1)))
+		most = most.Add(each * price.Money(answers))
 	}
 	return most, prompt + output
 }

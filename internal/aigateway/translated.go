@@ -38,7 +38,7 @@ func (c *call) relayTranslated(resp *http.Response, framing usage.Framing) error
 	out, lost, err := translate.Answer(doc, c.api, apiOf(c.asked.ep.Kind), c.answerOptions())
 	c.lost = append(c.lost, lost...)
 	if err != nil {
-		return &failure{status: http.StatusBadGateway, kind: "translation", cause: err, msg: c.up.url.Host + " gave an answer that cannot be understood"}
+		return c.garbled(err)
 	}
 	return c.giveWhole(resp, out)
 }
@@ -54,15 +54,17 @@ func (c *call) relayExamined(resp *http.Response) error {
 
 // whole reads an answer that is no stream.
 func (c *call) whole(resp *http.Response) ([]byte, error) {
-	doc, err := io.ReadAll(io.LimitReader(&patientReader{c: c, in: resp.Body}, maxWhole+1))
+	in := &patientReader{c: c, in: resp.Body}
+	defer in.release()
+	doc, err := io.ReadAll(io.LimitReader(in, maxWhole+1))
 	c.meter.Write(doc)
+	guard := newKeyGuard(c.up.withheld...)
 	switch {
 	case err != nil:
-		return nil, c.cut(err)
+		return nil, c.cut(err, &guard)
 	case len(doc) > maxWhole:
 		return nil, fail(http.StatusBadGateway, "the model's answer is too large to be looked at")
 	}
-	guard := newKeyGuard(c.up.withheld...)
 	if _, err := guard.pass(doc); err != nil {
 		return nil, c.echoed(err)
 	}
@@ -80,17 +82,24 @@ func (c *call) giveWhole(resp *http.Response, doc []byte) error {
 	return c.write(doc)
 }
 
-// patientReader notes progress.
+// patientReader notes progress, and books what it reads on the caller.
 type patientReader struct {
-	c  *call
-	in io.Reader
+	c      *call
+	in     io.Reader
+	booked int
 }
 
 func (p *patientReader) Read(b []byte) (int, error) {
 	n, err := p.in.Read(b)
 	p.c.watch.progress(p.c.g.opts.Timeouts.Idle)
+	if full := p.c.load.reserve(n); full != nil {
+		return 0, full
+	}
+	p.booked += n
 	return n, err
 }
+
+func (p *patientReader) release() { p.c.load.release(p.booked) }
 
 // turn is a piece of a stream in the client's form; the piece itself where that is
 // the provider's too.
@@ -123,7 +132,11 @@ func (c *call) garbled(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &said):
-		return &failure{status: http.StatusBadGateway, kind: "upstream", msg: c.safe(said.Error())}
+		f := &failure{status: said.Status, kind: "upstream", msg: c.safe(said.Error())}
+		if f.status < 400 || f.status > 599 {
+			f.status = http.StatusBadGateway
+		}
+		return f
 	}
 	return &failure{status: http.StatusBadGateway, kind: "translation", cause: err, msg: "the model's answer broke off, or cannot be understood"}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/moltworker/moltworker/internal/aigateway/limit"
+	"github.com/moltworker/moltworker/internal/aigateway/provider"
 	"github.com/moltworker/moltworker/internal/aigateway/route"
 )
 
@@ -45,8 +46,10 @@ func (c *call) noRoute() error {
 }
 
 // walk takes the call along its steps until one answers. What a step held is given
-// back before the next; the last one's failure is the call's.
+// back before the next; the last failure of a provider is the call's, or the last one
+// if none was asked.
 func (c *call) walk(ctx context.Context, b *body) error {
+	var told *failure // the last one of a provider
 	for i := 0; ; {
 		err := c.try(ctx, b, i)
 		if err == nil {
@@ -54,7 +57,13 @@ func (c *call) walk(ctx context.Context, b *body) error {
 		}
 		f := asFailure(err)
 		next, more := c.plan.Next(i, f.why)
+		if f.sent {
+			told = f
+		}
 		if !more || f.why == "" || c.begun || c.consumed || ctx.Err() != nil {
+			if told != nil && !c.begun && !c.consumed && c.r.Context().Err() == nil {
+				f = told // that a further step could not even be tried is not the client's concern
+			}
 			return c.tellUser(f)
 		}
 		c.note(fmt.Sprintf("fell back from %s/%s: %s", c.to.name, c.model, f.why))
@@ -97,7 +106,8 @@ func (c *call) try(ctx context.Context, b *body, i int) error {
 	defer resp.Body.Close()
 	if why := whyOf(resp.StatusCode); why != "" {
 		if _, more := c.plan.Next(i, why); more {
-			return &failure{status: resp.StatusCode, why: why, msg: fmt.Sprintf("%s answered %d", c.up.url.Host, resp.StatusCode)}
+			return &failure{status: resp.StatusCode, kind: "upstream", why: why, sent: true, retryAfter: c.retryAfter(resp),
+				msg: strings.TrimSpace(fmt.Sprintf("%s answered %d %s", c.up.url.Host, resp.StatusCode, http.StatusText(resp.StatusCode)))}
 		}
 	}
 	return c.relay(resp)
@@ -130,7 +140,7 @@ func (c *call) giveBack() {
 		c.spend.hold.Release()
 	}
 	c.lead.Release() // whoever waits for the same goes along steps of its own
-	c.spend, c.lead, c.keep, c.lost = spend{}, nil, nil, nil
+	c.spend, c.lead, c.keep, c.lost, c.key = spend{}, nil, nil, nil, provider.Credential{}
 }
 
 // whyOf says what a status of a provider is as a failure; "" for an answer.

@@ -111,6 +111,7 @@ func (s *messages) endMessage(m *Meter) {
 	s.stop = s.stop || s.event == converseStop
 	s.told = s.told || s.event == converseMetadata
 	m.ended = m.ended || m.final || s.event == errorEvent || m.kind == Converse && s.stop && s.told
+	m.failed = m.failed || s.event == errorEvent
 	m.final = false
 }
 

@@ -21,6 +21,8 @@ type Meter struct {
 		b [64]byte // base64 that is not decoded yet
 	}
 
+	failed bool // an error is part of the answer
+
 	final bool // the event or document under way is the last of the protocol
 	ended bool // the last one is complete
 	tally
@@ -83,6 +85,10 @@ func (m *Meter) Complete() bool {
 	return true
 }
 
+// Failed reports whether the answer says that it failed, as streams do that end in an
+// error: it is complete then, and yet no answer.
+func (m *Meter) Failed() bool { return m.failed }
+
 // Gap is what must be written first so that a new server-sent event begins on a
 // fresh line; "" in other framings.
 func (m *Meter) Gap() string {
@@ -128,7 +134,7 @@ func (m *Meter) endsByDone() bool { return m.kind != Anthropic }
 func (m *Meter) named(t name) {
 	switch t {
 	case errorEvent:
-		m.final = true
+		m.final, m.failed = true, true
 	case messageStop:
 		m.final = m.final || m.kind == Anthropic || m.kind == BedrockRaw
 	case responseEnd:

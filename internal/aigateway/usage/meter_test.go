@@ -306,3 +306,25 @@ func TestBedrockCountsInTheHeader(t *testing.T) {
 		t.Errorf("nonsense counts: %+v", u)
 	}
 }
+
+// TestFailed: a stream that ends in an error is complete, and no answer.
+func TestFailed(t *testing.T) {
+	for _, tt := range []struct {
+		kind   Kind
+		stream string
+		want   bool
+	}{
+		{Anthropic, "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n", true},
+		{Anthropic, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", false},
+		{Chat, "data: {\"error\":{\"message\":\"no\"}}\n\ndata: [DONE]\n\n", true},
+		{Chat, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}],\"error\":null}\n\ndata: [DONE]\n\n", false},
+		{Gemini, "data: {\"error\":{\"code\":503}}\n\n", true},
+		{Gemini, "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n", false},
+	} {
+		m := NewMeter(tt.kind, SSE)
+		m.Write([]byte(tt.stream))
+		if m.Failed() != tt.want {
+			t.Errorf("%s: failed %v: %q", tt.kind, m.Failed(), tt.stream)
+		}
+	}
+}

@@ -75,7 +75,7 @@ var anthropicRules = join(
 	under("usage", anthropicUsage), under("message.usage", anthropicUsage),
 	[]rule{
 		{path: "type", field: docType},
-		{path: "error", act: last},
+		{path: "error", act: fails},
 		{path: "model", field: model},
 		{path: "message.model", field: model},
 		{path: "usage.output_tokens", field: output},
@@ -88,7 +88,7 @@ var anthropicRules = join(
 var openaiRules = join(under("usage", openaiUsage), []rule{
 	{path: "model", field: model},
 	{path: "service_tier", field: tier},
-	{path: "error", act: last, field: failure},
+	{path: "error", act: fails, field: failure},
 	{path: "type", field: docType},
 })
 
@@ -145,7 +145,7 @@ var geminiRules = join(
 		{path: "candidates.finishReason", field: finish},
 		{path: "candidates.groundingMetadata.webSearchQueries", field: query, act: queries},
 		{path: "promptFeedback.blockReason", field: finish},
-		{path: "error", act: last},
+		{path: "error", act: fails},
 	},
 	texts("candidates.content.parts.text"),
 )

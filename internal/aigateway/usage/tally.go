@@ -70,8 +70,9 @@ const (
 type act uint8
 
 const (
-	_    act = iota
-	last     // the answer ends with the document that has this
+	_     act = iota
+	last      // the answer ends with the document that has this
+	fails     // likewise, and it is an error
 	iterations
 	promptModes
 	cacheModes
@@ -147,7 +148,8 @@ func (m *Meter) leaf(f field, isString bool, v []byte) {
 		m.action = nameOf(v)
 	case finish, failure:
 		if isString || string(v) == "true" {
-			m.final = m.final || v == nil || len(v) > 0 || f == finish && m.kind == HuggingFace
+			ends := v == nil || len(v) > 0 || f == finish && m.kind == HuggingFace
+			m.final, m.failed = m.final || ends, m.failed || ends && f == failure
 		}
 	case query:
 		m.changes++
@@ -244,9 +246,8 @@ func (m *Meter) open(a act, array bool) {
 		for f := itInput; f <= it1h; f++ {
 			m.n[f] = 0
 		}
-		if a == last {
-			m.final = true
-		}
+		m.final = m.final || a == last || a == fails
+		m.failed = m.failed || a == fails
 		return
 	}
 	m.items = 0
