@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/moltworker/moltworker/internal/aigateway/route"
+	"github.com/moltworker/moltworker/internal/aigateway/translate"
 	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
@@ -40,26 +41,21 @@ const statusClientGone = 499
 
 // form is how one API words errors, in an answer and at the end of a stream.
 type form struct {
-	errorBody func(status int, msg string) []byte
-	errorSSE  func(status int, msg string) []byte
+	api   translate.API
+	event string // that begins an event of a stream
 }
 
-var anthropicForm = &form{
-	errorBody: anthropicError,
-	errorSSE: func(status int, msg string) []byte {
-		return sse("event: error\ndata: ", anthropicError(status, msg))
-	},
+var (
+	anthropicForm = &form{translate.Anthropic, "event: error\ndata: "}
+	openaiForm    = &form{translate.Chat, "data: "}
+	googleForm    = &form{translate.Gemini, "data: "}
+)
+
+func (f *form) errorBody(status int, msg string) []byte {
+	return translate.ErrorBody(f.api, status, msg)
 }
 
-var openaiForm = &form{
-	errorBody: openaiError,
-	errorSSE:  func(status int, msg string) []byte { return sse("data: ", openaiError(status, msg)) },
-}
-
-var googleForm = &form{
-	errorBody: googleError,
-	errorSSE:  func(status int, msg string) []byte { return sse("data: ", googleError(status, msg)) },
-}
+func (f *form) errorSSE(status int, msg string) []byte { return sse(f.event, f.errorBody(status, msg)) }
 
 // formOf is the form of the API whose answers are of a kind. Most took OpenAI's.
 func formOf(kind usage.Kind) *form {
@@ -74,83 +70,6 @@ func formOf(kind usage.Kind) *form {
 
 func sse(head string, data []byte) []byte {
 	return append(append([]byte(head), data...), "\n\n"...)
-}
-
-func anthropicError(status int, msg string) []byte {
-	type detail struct {
-		Type    string `json:"type"`
-		Message string `json:"message"`
-	}
-	return marshal(struct {
-		Type  string `json:"type"`
-		Error detail `json:"error"`
-	}{"error", detail{anthropicErrorType(status), msg}})
-}
-
-func anthropicErrorType(status int) string {
-	switch status {
-	case http.StatusUnauthorized:
-		return "authentication_error"
-	case http.StatusForbidden:
-		return "permission_error"
-	case http.StatusNotFound:
-		return "not_found_error"
-	case http.StatusRequestEntityTooLarge:
-		return "request_too_large"
-	case http.StatusTooManyRequests:
-		return "rate_limit_error"
-	case http.StatusGatewayTimeout:
-		return "timeout_error"
-	case 529:
-		return "overloaded_error"
-	}
-	if status < 500 {
-		return "invalid_request_error"
-	}
-	return "api_error"
-}
-
-func openaiError(status int, msg string) []byte {
-	type detail struct {
-		Message string  `json:"message"`
-		Type    string  `json:"type"`
-		Param   *string `json:"param"`
-		Code    *string `json:"code"`
-	}
-	d := detail{Message: msg, Type: "server_error"}
-	code := func(s string) { d.Code = &s }
-	switch {
-	case status == http.StatusUnauthorized:
-		d.Type = "invalid_request_error"
-		code("invalid_api_key")
-	case status == http.StatusTooManyRequests:
-		d.Type = "requests"
-		code("rate_limit_exceeded")
-	case status < 500:
-		d.Type = "invalid_request_error"
-	}
-	return marshal(struct {
-		Error detail `json:"error"`
-	}{d})
-}
-
-// googleError is the form of google.rpc.Status, as Google's APIs have it in JSON.
-func googleError(status int, msg string) []byte {
-	type detail struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-		Status  string `json:"status"`
-	}
-	names := map[int]string{http.StatusUnauthorized: "UNAUTHENTICATED", http.StatusForbidden: "PERMISSION_DENIED",
-		http.StatusNotFound: "NOT_FOUND", http.StatusTooManyRequests: "RESOURCE_EXHAUSTED", http.StatusGatewayTimeout: "DEADLINE_EXCEEDED",
-		http.StatusBadGateway: "UNAVAILABLE", http.StatusServiceUnavailable: "UNAVAILABLE", http.StatusInternalServerError: "INTERNAL"}
-	name, ok := names[status]
-	if !ok {
-		name = "INVALID_ARGUMENT"
-	}
-	return marshal(struct {
-		Error detail `json:"error"`
-	}{detail{status, msg, name}})
 }
 
 // marshal encodes what cannot fail: structs of strings, and strings.

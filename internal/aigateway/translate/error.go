@@ -35,8 +35,14 @@ func Error(doc []byte, status int, from, to API) []byte {
 	if saidMessage(doc) == "" {
 		message = plainMessage(doc, status)
 	}
+	return ErrorBody(to, status, message)
+}
+
+// ErrorBody is an error as an API words it. The kind follows from the status. Of APIs
+// that are not known it is OpenAI's, which most others took.
+func ErrorBody(api API, status int, message string) []byte {
 	var body any
-	switch to {
+	switch api {
 	case Anthropic:
 		body = anthropicErrorOut{"error", anthropicErrorDetail{anthropicErrorType(status), message}}
 	case Gemini:
@@ -206,7 +212,7 @@ func anthropicErrorType(status int) string {
 		return "rate_limit_error"
 	case http.StatusGatewayTimeout:
 		return "timeout_error"
-	case http.StatusServiceUnavailable, statusOverloaded:
+	case statusOverloaded:
 		return "overloaded_error"
 	}
 	if status < 500 {

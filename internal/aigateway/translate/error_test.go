@@ -27,7 +27,7 @@ func TestErrors(t *testing.T) {
 		{`{"error":"model not loaded"}`, 404, Chat, Anthropic, `{"type":"error","error":{"type":"not_found_error","message":"model not loaded"}}`},
 		{`{"object":"error","message":"too long","type":"BadRequestError","code":400}`, 0, Chat, Anthropic, `{"type":"error","error":{"type":"invalid_request_error","message":"too long"}}`},
 		{`{"detail":"Not Found"}`, 404, Chat, Gemini, `{"error":{"code":404,"message":"Not Found","status":"NOT_FOUND"}}`},
-		{`upstream connect error`, 503, Chat, Anthropic, `{"type":"error","error":{"type":"overloaded_error","message":"upstream connect error"}}`},
+		{`upstream connect error`, 503, Chat, Anthropic, `{"type":"error","error":{"type":"api_error","message":"upstream connect error"}}`},
 		{`<html>no</html>`, 502, Chat, Anthropic, `{"type":"error","error":{"type":"api_error","message":"The provider answered: Bad Gateway"}}`},
 		{``, 599, Chat, Gemini, `{"error":{"code":599,"message":"The provider answered: Status 599","status":"UNAVAILABLE"}}`},
 		{`null`, 413, Gemini, Anthropic, `{"type":"error","error":{"type":"request_too_large","message":"null"}}`},
