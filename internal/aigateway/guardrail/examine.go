@@ -47,7 +47,7 @@ func (r *Report) Reason() string {
 var textsPool = sync.Pool{New: func() any { return new(texts) }}
 
 func (t *texts) release() {
-	if cap(t.joined) > maxPooled || cap(t.pieces)*48 > maxPooled || cap(t.deltas)*48 > maxPooled {
+	if max(cap(t.joined), cap(t.pieces)*48, cap(t.deltas)*48, cap(t.events)*32, cap(t.flat)) > maxPooled {
 		return
 	}
 	t.src = nil
@@ -67,6 +67,12 @@ func sortSpots(spots []spot) {
 
 // Examine looks at a whole request or answer. A body that is not JSON is one text;
 // in it nothing can be replaced safely, so there Redact becomes Block.
+//
+// An answer that is one JSON array, as Google's streamGenerateContent gives without
+// alt=sse, is a stream whose events are the array's objects. What is whole in one of
+// them is found there. Besides, the pieces of a text are joined over the events as
+// ExamineStream does, and what is found in them has the path of a stream. Of an array
+// that was cut, what can be read is joined too.
 func (r *Rules) Examine(s Subject, body []byte) Report {
 	if !r.LooksAt(s.Direction) {
 		return Report{}
@@ -75,13 +81,15 @@ func (r *Rules) Examine(s Subject, body []byte) Report {
 	defer t.release()
 	var report Report
 	var spots []spot
-	t.read(body)
+	t.read(body, s.Direction == Response)
 	if s.Direction == Request {
 		spots = r.modelSpots(t, s)
 	}
 	spots = append(spots, r.find(t, s)...)
-	report.Total = len(spots)
 	sortSpots(spots)
+	if t.both {
+		foundBefore(spots)
+	}
 	for i := range spots {
 		f := &spots[i].finding
 		if f.Action == Redact && !t.json {
@@ -92,8 +100,33 @@ func (r *Rules) Examine(s Subject, body []byte) Report {
 	if !report.Blocked {
 		report.Body = blot(body, spots)
 	}
-	report.Findings = tell(t, spots)
+	first := firsts(spots)
+	report.Total = len(first)
+	report.Findings = tell(t, first)
 	return report
+}
+
+// foundBefore has matches in joined texts be no findings of their own where one of
+// their kind begins at the same place in an event alone: they are it, and perhaps its
+// rest.
+func foundBefore(spots []spot) {
+	for i := range spots {
+		s := &spots[i]
+		for j := i - 1; s.finding.Path != "" && j >= 0 && spots[j].from == s.from; j-- {
+			if f := &spots[j].finding; f.Path == "" && f.Check == s.finding.Check && f.Kind == s.finding.Kind {
+				s.rest = true
+			}
+		}
+	}
+}
+
+// firsts are the spots in which matches begin.
+func firsts(spots []spot) []spot {
+	rest := func(s spot) bool { return s.rest }
+	if !slices.ContainsFunc(spots, rest) {
+		return spots
+	}
+	return slices.DeleteFunc(slices.Clone(spots), rest)
 }
 
 // tell makes findings of spots: those that block first of all if there are too many.

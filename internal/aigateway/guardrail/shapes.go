@@ -206,20 +206,33 @@ func lineParts(line []byte) (from, to int, data bool) {
 	return from, to, data
 }
 
-// line takes a stream's line in, which is src[from:to]: its streamed texts as deltas,
-// the others as pieces. What is no JSON is one text.
-func (t *texts) line(from, to int) {
-	a, b, data := lineParts(t.src[from:to])
-	from, to = from+a, from+b
-	if len(bytes.TrimSpace(t.src[from:to])) == 0 && !data {
-		t.open = false
-		return
-	}
+// endsEvent says whether a line that says this is the one behind an event.
+func endsEvent(said []byte, data bool) bool { return !data && len(bytes.TrimSpace(said)) == 0 }
+
+// line takes in what a stream's line says, which is src[from:to]: its streamed texts
+// as deltas, the others as pieces. Where it is data that begins like a document, of
+// which the event's next lines may be the rest, it takes nothing in and returns true.
+func (t *texts) line(from, to int, data bool) (begins bool) {
 	if t.json = t.doc(from, to); t.json {
-		return
+		return false
 	}
-	begin := bytes.TrimLeft(t.src[from:to], " \t")
-	if broken := len(begin) > 0 && (begin[0] == '{' || begin[0] == '['); broken || !data {
+	if data && opening(t.src[from:to]) != 0 {
+		return true
+	}
+	t.loose(from, to, data)
+	return false
+}
+
+// alone takes in what a line of data says, whatever the next lines are.
+func (t *texts) alone(from, to int) {
+	if t.line(from, to, true) {
+		t.loose(from, to, true)
+	}
+}
+
+// loose takes in what a line says that is no JSON: it is one text.
+func (t *texts) loose(from, to int, data bool) {
+	if !data || opening(t.src[from:to]) != 0 {
 		t.add(from, to-from, false)
 		return
 	}

@@ -4,7 +4,7 @@ import "bytes"
 
 // Bounds of what a stream keeps, in bytes where nothing else is said.
 const (
-	maxLine    = 256 << 10 // of an event's line that is looked at; of a longer one the rest is not
+	maxLine    = 256 << 10 // of a line that is looked at; of a longer one the rest is not. Also of an event's data that is read as one
 	maxSources = 16        // texts that are joined at a time
 	wholeLook  = 8 << 10   // new text after which all checks look
 	earlyLook  = 256       // new text after which checks that may block look
@@ -23,14 +23,16 @@ const (
 //
 // What is longer than 1 KiB may be missed where two looks meet, or be told by its
 // beginning only. Of more than 16 texts that grow at a time, the one that rested
-// longest is taken to have ended.
+// longest is taken to have ended. A document over several lines of an event is looked
+// at when the event ends; one of more than 256 KiB, line by line.
 type Stream struct {
 	rules  *Rules
 	s      Subject
 	checks []Check // all that look
 	early  []Check // those that may block
 	line   []byte
-	skip   bool // the rest of a line that was too long
+	skip   bool   // the rest of a line that was too long
+	event  []byte // the event's data so far, where it begins like a document that is not whole
 
 	texts   texts // of the line
 	open    bool  // the event has a line of data that is no JSON
@@ -112,19 +114,66 @@ func (st *Stream) take(part []byte) {
 	st.line = append(st.line, part...)
 }
 
-// end looks at a line that is complete.
+// end looks at a line that is complete. One that may be the beginning of a document
+// waits for the rest of the event, as long as that is no longer than a line may be.
 func (st *Stream) end() {
+	from, to, data := lineParts(st.line)
+	said := st.line[from:to]
+	switch {
+	case endsEvent(said, data):
+		st.endEvent()
+		st.open = false
+	case data && len(st.event) > 0 && len(st.event)+1+len(said) <= maxLine:
+		st.event = append(append(st.event, '\n'), said...)
+	default:
+		if data {
+			st.endEvent() // it is too long
+		}
+		if t := st.read(said); t.line(0, len(said), data) {
+			st.event = append(st.event, said...)
+		} else {
+			st.hear(t)
+		}
+	}
+	st.line, st.skip = st.line[:0], false
+}
+
+// endEvent looks at data that waits: at one document, or line by line.
+func (st *Stream) endEvent() {
+	event := st.event
+	st.event = st.event[:0]
+	if bytes.IndexByte(event, '\n') >= 0 {
+		t := st.read(event)
+		if t.json = t.lines(0, len(event)); t.json {
+			st.hear(t)
+			return
+		}
+	}
+	for len(event) > 0 {
+		said, rest, _ := bytes.Cut(event, []byte("\n"))
+		t := st.read(said)
+		t.alone(0, len(said))
+		st.hear(t)
+		event = rest
+	}
+}
+
+// read makes the texts ready to take in a part of the stream.
+func (st *Stream) read(said []byte) *texts {
 	t := &st.texts
-	t.reset(st.line)
+	t.reset(said)
 	t.streams, t.open = true, st.open
-	t.line(0, len(st.line))
+	return t
+}
+
+// hear looks at what was taken in.
+func (st *Stream) hear(t *texts) {
 	st.open = t.open
 	st.rest(t)
 	st.turn++
 	for _, d := range t.deltas {
 		st.grow(t, d)
 	}
-	st.line, st.skip = st.line[:0], false
 }
 
 // rest looks at the texts of a line that are whole in it. They are often the same as
@@ -133,7 +182,6 @@ func (st *Stream) rest(t *texts) {
 	if len(t.pieces) == 0 || st.isQuiet(t.joined) {
 		return
 	}
-	from, _, _ := lineParts(st.line)
 	spots := st.rules.find(t, st.s)
 	if len(spots) == 0 {
 		if len(t.joined) <= maxQuiet {
@@ -144,11 +192,6 @@ func (st *Stream) rest(t *texts) {
 	}
 	sortSpots(spots)
 	st.total += len(spots)
-	for i := range spots {
-		spots[i].from -= from // paths are looked for in the document alone
-	}
-	spots = worst(spots)
-	t.src = t.src[from:]
 	for _, f := range tell(t, spots) {
 		st.tell(f)
 	}
@@ -244,6 +287,7 @@ func (st *Stream) Report() Report {
 	if len(st.line) > 0 {
 		st.end()
 	}
+	st.endEvent()
 	for i := range st.sources {
 		st.lastLook(&st.sources[i])
 	}

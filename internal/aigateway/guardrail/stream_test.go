@@ -390,6 +390,7 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte(streamAPIs[0].event(0, "ghp_"+mixed(20))+streamAPIs[0].event(0, mixed(16))), 7)
 	f.Add([]byte("data: ghp_"+mixed(20)+"\n\ndata: "+mixed(16)+"\n"), 1)
 	f.Add([]byte(`{"delta":"\u0061@b.de"}`+"\n{\"delta\":[\"x\"]"), 3)
+	f.Add([]byte("data: {\r\ndata: \"delta\":\r\nid: a@b.de\r\ndata: \"ghp_"+mixed(36)+"\"}\r\n\r\ndata: [\ndata: a@b.de\ndata: {\n\n"), 5)
 	r := rules(f, Rule{Secrets, Response, Flag}, Rule{PII, Response, Block}, Rule{Injection, Response, Flag})
 	f.Fuzz(func(t *testing.T, body []byte, size int) {
 		st, size := r.Stream(Subject{}), max(size, 1)

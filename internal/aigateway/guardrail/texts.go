@@ -21,8 +21,11 @@ type texts struct {
 
 	// streams: src is a stream's, so what APIs stream becomes deltas and no piece.
 	streams bool
+	both    bool // it becomes pieces all the same: src is one array of events
 	open    bool // the event has a line of data that is no JSON
 	deltas  []delta
+	events  []event // those that are one document over several lines
+	flat    []byte  // the data of such an event
 }
 
 // piece is one text: a JSON string without its quotes.
@@ -59,16 +62,39 @@ type level struct {
 }
 
 func (t *texts) reset(src []byte) {
-	t.src, t.json, t.streams, t.open = src, false, false, false
-	t.joined, t.pieces, t.tools, t.names, t.deltas = t.joined[:0], t.pieces[:0], t.tools[:0], t.names[:0], t.deltas[:0]
+	t.src, t.json, t.streams, t.both, t.open = src, false, false, false, false
+	t.joined, t.pieces, t.tools, t.names = t.joined[:0], t.pieces[:0], t.tools[:0], t.names[:0]
+	t.deltas, t.events = t.deltas[:0], t.events[:0]
 }
 
 // read finds the texts of a JSON document; of anything else, all of it is one. It is
-// lenient with what does not matter to where texts begin and end.
-func (t *texts) read(src []byte) {
+// lenient with what does not matter to where texts begin and end. An answer may be an
+// array of a stream's events: what is streamed in them follows once more, joined.
+func (t *texts) read(src []byte, answer bool) {
 	t.reset(src)
+	t.both = answer && opening(src) == '['
+	t.streams = t.both
 	if t.json = t.doc(0, len(src)); !t.json {
 		t.add(0, len(src), false)
+	}
+	t.markTools()
+	if t.both {
+		t.joinDeltas()
+	}
+}
+
+// opening is the bracket that a document begins with; 0 if src begins with none.
+func opening(src []byte) byte {
+	src = bytes.TrimLeft(src, " \t\r\n")
+	if len(src) > 0 && (src[0] == '{' || src[0] == '[') {
+		return src[0]
+	}
+	return 0
+}
+
+// markTools marks the pieces that are part of a tool's result.
+func (t *texts) markTools() {
+	if len(t.tools) == 0 {
 		return
 	}
 	open := 0
@@ -80,18 +106,36 @@ func (t *texts) read(src []byte) {
 	}
 }
 
+// extent is how much texts hold.
+type extent struct{ joined, pieces, names, deltas int }
+
+func (t *texts) extent() extent {
+	return extent{len(t.joined), len(t.pieces), len(t.names), len(t.deltas)}
+}
+
+// shrink forgets what was taken in since the texts held less.
+func (t *texts) shrink(e extent) {
+	t.joined, t.pieces, t.names, t.deltas = t.joined[:e.joined], t.pieces[:e.pieces], t.names[:e.names], t.deltas[:e.deltas]
+	t.tools = t.tools[:0]
+}
+
 // doc takes in the texts of the JSON document src[from:to]; of anything else nothing,
-// and it returns false.
+// and it returns false. Of an array of events that was cut the deltas stay.
 func (t *texts) doc(from, to int) bool {
-	joined, pieces, names, deltas := len(t.joined), len(t.pieces), len(t.names), len(t.deltas)
+	before := t.extent()
 	whole := t.src
 	t.src = whole[:to]
 	w := walker{t: t, i: from, stack: t.stack[:0]}
 	ok := w.walk()
+	if !ok && t.both {
+		for len(w.stack) > 0 { // what was said until then tells the texts apart
+			w.close()
+		}
+		before.deltas = len(t.deltas)
+	}
 	t.src, t.stack = whole, w.stack
 	if !ok {
-		t.joined, t.pieces, t.names, t.deltas = t.joined[:joined], t.pieces[:pieces], t.names[:names], t.deltas[:deltas]
-		t.tools = t.tools[:0]
+		t.shrink(before)
 	}
 	return ok
 }
@@ -385,19 +429,28 @@ func (w *walker) text() bool {
 		w.t.names = append(w.t.names, len(w.t.pieces))
 	}
 	if w.t.streams {
-		if top.key == "type" && len(w.stack) == 1 {
+		if top.key == "type" && w.inEvent() {
 			w.kind = mixed64(0, value)
 		}
 		w.tells(value)
 		if leaf := streamPaths.leaf[w.node(top)]; leaf != noLeaf {
 			w.t.deltas = append(w.t.deltas, delta{raw: from, size: to - from, esc: esc, leaf: leaf, key: uint64(leaf)})
-			return true
+			if !w.t.both {
+				return true
+			}
 		}
 	}
 	if !opaque[top.key] {
 		w.t.add(from, to-from, esc)
 	}
 	return true
+}
+
+// inEvent says whether the container under way is an event: the document, or what
+// stands in it if it is an array.
+func (w *walker) inEvent() bool {
+	n := len(w.stack)
+	return n == 1 || n == 2 && w.stack[0].array
 }
 
 // node is where among the paths of streamed texts a container's next value stands.
@@ -419,6 +472,9 @@ func (w *walker) open(array bool) {
 		}
 	}
 	w.stack = append(w.stack, l)
+	if w.t.streams && w.inEvent() {
+		w.kind = 0
+	}
 }
 
 func (w *walker) close() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"sort"
 )
 
 // ExamineStream looks at a whole answer that was streamed, as it was kept: server-sent
@@ -17,7 +18,9 @@ import (
 // A last line without a line break that is no whole document was cut when it was kept.
 // It is looked at as one text. Where a rule for answers blots out, the line is left out
 // of Body, which then ends behind the last whole line and is not nil even if nothing
-// was found: half a secret may be in the line that nobody can see to be one.
+// was found: half a secret may be in the line that nobody can see to be one. The same
+// holds for a last event of several lines that begin like a document and are none:
+// all of it is left out.
 func (r *Rules) ExamineStream(s Subject, body []byte) Report {
 	s.Direction = Response
 	if !r.LooksAt(Response) {
@@ -28,16 +31,11 @@ func (r *Rules) ExamineStream(s Subject, body []byte) Report {
 	kept := t.readStream(body)
 	spots := r.find(t, s)
 	sortSpots(spots)
-	var report Report
-	first := make([]spot, 0, len(spots))
-	for _, sp := range spots {
-		if sp.rest {
-			continue
-		}
-		first = append(first, sp)
+	first := firsts(spots)
+	report := Report{Total: len(first)}
+	for _, sp := range first {
 		report.Blocked = report.Blocked || sp.finding.Action == Block
 	}
-	report.Total = len(first)
 	if !report.Blocked {
 		n := len(spots)
 		for n > 0 && spots[n-1].from >= kept {
@@ -48,58 +46,88 @@ func (r *Rules) ExamineStream(s Subject, body []byte) Report {
 			report.Body = slices.Clone(body[:kept:kept])
 		}
 	}
-	report.Findings = tellLines(body, first)
+	report.Findings = t.tellLines(first)
 	return report
 }
 
-// readStream finds the texts of a stream. It returns how much of it are whole lines.
+// readStream finds the texts of a stream. It returns where what was cut begins.
 func (t *texts) readStream(src []byte) (whole int) {
 	t.reset(src)
 	t.streams = true
-	for whole < len(src) {
+	var e event
+	for {
 		n := bytes.IndexByte(src[whole:], '\n')
 		if n < 0 {
-			if t.lastLine(whole) {
-				whole = len(src)
-			}
 			break
 		}
-		t.line(whole, whole+n)
+		t.next(&e, whole, whole+n)
 		whole += n + 1
 	}
+	whole = t.last(e, whole)
 	t.joinDeltas()
 	return whole
 }
 
-// lastLine takes in a line without an end, and says whether it is a document; what is
-// none becomes a text of its own.
-func (t *texts) lastLine(at int) bool {
-	from, to, _ := lineParts(t.src[at:])
-	if t.doc(at+from, at+to) {
-		return true
+// next takes in a line that ends.
+func (t *texts) next(e *event, at, end int) {
+	from, to, data := lineParts(t.src[at:end])
+	from, to = at+from, at+to
+	switch {
+	case endsEvent(t.src[from:to], data):
+		t.endEvent(e)
+		t.open = false
+	case data && e.lines > 0:
+		e.grow(to)
+	case t.line(from, to, data):
+		*e = event{line: at, from: from, to: to, lines: 1}
 	}
-	t.add(at, len(t.src)-at, false)
-	return false
+}
+
+// last takes in the event that is under way and the line without an end, which begins
+// at a place. It returns where what was cut begins.
+func (t *texts) last(e event, at int) (whole int) {
+	from, to, data := lineParts(t.src[at:])
+	if longer := e; data && e.lines > 0 {
+		if longer.grow(at + to); t.flatDoc(longer) {
+			return len(t.src)
+		}
+	}
+	begin, lines := e.line, e.lines
+	broken := !t.endEvent(&e)
+	cut := at < len(t.src) && !t.doc(at+from, at+to)
+	if cut {
+		t.add(at, len(t.src)-at, false)
+	}
+	switch {
+	case broken && (cut || lines > 1):
+		return begin
+	case cut:
+		return at
+	}
+	return len(t.src)
 }
 
 // joinDeltas makes pieces of the deltas: those of one text behind one another, in the
-// order in which they came.
+// order in which they came. One that is alone and a piece already is left out.
 func (t *texts) joinDeltas() {
 	slices.SortStableFunc(t.deltas, func(a, b delta) int { return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.leaf, b.leaf)) })
-	for i, d := range t.deltas {
-		joins := i > 0 && t.deltas[i-1].key == d.key && t.deltas[i-1].leaf == d.leaf
-		if i > 0 && !joins {
+	for rest := t.deltas; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].key == rest[0].key && rest[n].leaf == rest[0].leaf {
+			n++
+		}
+		if n > 1 || !t.both {
+			for i, d := range rest[:n] {
+				t.join(d, i > 0)
+			}
 			t.joined = append(t.joined, 0)
 		}
-		t.join(d, joins)
-	}
-	if len(t.deltas) > 0 {
-		t.joined = append(t.joined, 0)
+		rest = rest[n:]
 	}
 }
 
 // tellLines makes findings of spots in a stream's lines.
-func tellLines(body []byte, spots []spot) []Finding {
+func (t *texts) tellLines(spots []spot) []Finding {
 	spots = worst(spots)
 	var all []Finding
 	for len(spots) > 0 {
@@ -107,28 +135,50 @@ func tellLines(body []byte, spots []spot) []Finding {
 			all, spots = append(all, spots[0].finding), spots[1:]
 			continue
 		}
-		begin := bytes.LastIndexByte(body[:spots[0].from], '\n') + 1
-		end := len(body)
-		if n := bytes.IndexByte(body[begin:], '\n'); n >= 0 {
-			end = begin + n
-		}
+		from, to, doc := t.around(spots[0].from)
 		n := 1
-		for n < len(spots) && spots[n].from < end {
+		for n < len(spots) && spots[n].from < to {
 			n++
 		}
-		all, spots = append(all, tellLine(body[begin:end], begin, spots[:n])...), spots[n:]
+		all, spots = append(all, t.tellDoc(doc, from, spots[:n])...), spots[n:]
 	}
 	return all
 }
 
-// tellLine makes findings of spots in one line, which begins at a place in the body.
-func tellLine(line []byte, begin int, spots []spot) []Finding {
-	from, to, _ := lineParts(line)
-	var t texts
-	t.reset(line[from:to])
-	t.json = t.doc(0, to-from)
-	for i := range spots {
-		spots[i].from -= begin + from
+// around is what the place of a spot is read as part of, and where in src it is: what
+// a line says, or the data of an event.
+func (t *texts) around(at int) (from, to int, doc []byte) {
+	n := sort.Search(len(t.events), func(i int) bool { return t.events[i].to > at })
+	if n < len(t.events) && t.events[n].from <= at {
+		e := t.events[n]
+		return e.from, e.to, flatten(nil, t.src[e.from:e.to])
 	}
-	return tell(&t, spots)
+	begin, end := lineOf(t.src, at)
+	from, to, _ = lineParts(t.src[begin:end])
+	return begin + from, end, t.src[begin+from : begin+to]
+}
+
+// lineOf is where the line around a place begins and ends.
+func lineOf(src []byte, at int) (begin, end int) {
+	begin, end = bytes.LastIndexByte(src[:at], '\n')+1, len(src)
+	if n := bytes.IndexByte(src[at:], '\n'); n >= 0 {
+		end = at + n
+	}
+	return begin, end
+}
+
+// tellDoc makes findings of spots in a document, which stands at a place in src, and
+// of those in lines between it.
+func (t *texts) tellDoc(doc []byte, at int, spots []spot) []Finding {
+	var own texts
+	own.reset(doc)
+	own.json = own.doc(0, len(doc))
+	for i := range spots {
+		s := &spots[i]
+		place := s.from
+		if s.from -= at; s.from >= 0 && s.from < len(doc) && doc[s.from] != t.src[place] {
+			s.finding.Path = "$" // flatten took it out
+		}
+	}
+	return tell(&own, spots)
 }

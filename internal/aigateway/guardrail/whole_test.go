@@ -149,6 +149,7 @@ func FuzzKeptBytes(f *testing.F) {
 	f.Add([]byte(`{"response":"a ` + key[:20] + `"}` + "\n" + `{"response":"` + key[20:] + `"}` + "\n{"))
 	f.Add([]byte("data: " + key[:9] + "\r\ndata: " + key[9:] + "\n\n: a@b.de\n" + `data: {"delta":{"text":"a@b"},"index":2,"x":"` + key + `"}`))
 	f.Add([]byte(`{"delta":["\ud83d","a@b.de"],"delta":"c@d.ef","type":"a@b.de"}` + "\nevent: x"))
+	f.Add([]byte("data: {\r\ndata: \"x\": \"a@b.de\",\r\n: c@d.ef\r\ndata:\"delta\":\"" + key[:9] + "\"\r\ndata: }\r\n\r\ndata: {\"delta\":\ndata: \"" + key[9:] + "\"\ndata: }"))
 	r := rules(f, Rule{Secrets, Response, Redact}, Rule{PII, Response, Redact}, Rule{Injection, Response, Flag})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		rep := r.ExamineStream(Subject{}, body)
@@ -156,7 +157,8 @@ func FuzzKeptBytes(f *testing.F) {
 			return
 		}
 		before, after := strings.SplitAfter(string(body), "\n"), strings.SplitAfter(string(rep.Body), "\n")
-		if len(before) != len(after) {
+		// A last event that was cut may be left out.
+		if n := len(after); n > len(before) || n < len(before) && after[n-1] != "" {
 			t.Fatalf("%q became %q", body, rep.Body)
 		}
 		for i, line := range after {
