@@ -50,6 +50,7 @@ type call struct {
 	watch     *watch
 	leaveGate func() // nil: the gate was not entered
 
+	talk     *session     // of a WebSocket that was opened; nil: the call is none
 	hijacked bool         // the connection became a WebSocket, and is closed
 	begun    bool         // the answer's header is on its way: errors can no longer be answers
 	consumed bool         // a model began to answer: it costs something

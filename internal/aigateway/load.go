@@ -16,6 +16,7 @@ const (
 type load struct {
 	measure
 	calls    atomic.Int64
+	sockets  atomic.Int64 // of the calls, those that are WebSockets
 	buffered atomic.Int64
 	user     atomic.Int64 // when a person last caused a call, in Unix nanoseconds; 0: not known
 }

@@ -8,10 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
+	"github.com/moltworker/moltworker/internal/aigateway/price"
 	"github.com/moltworker/moltworker/internal/aigateway/realtime"
 	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
@@ -22,33 +24,38 @@ type errStopped struct{ why *failure }
 
 func (e errStopped) Error() string { return e.why.msg }
 
+// maxSockets is how many WebSockets one caller may have open at once. Idle ones hold
+// two connections each, and nothing else.
+const maxSockets = 16
+
 // converse passes a WebSocket on, to a model that is spoken with in realtime. Every
-// answer in it is counted when it is complete; before the next one it is asked
-// whether that may be paid.
+// answer in it is asked for before it is given, and counted as it ends: see session.
 func (c *call) converse(ctx context.Context) error {
 	if err := realtime.Handshake(c.r.Header); err != nil {
 		return fail(http.StatusBadRequest, err.Error())
 	}
-	c.ask.stream = true
-	if c.ask.model = shown(c.asked.ep.Model); c.ask.model == "" {
-		q := c.r.URL.Query()
-		c.ask.model = shown(q.Get("model") + q.Get("deployment")) // OpenAI's, or Azure's
+	open := &c.load.sockets
+	defer open.Add(-1)
+	if open.Add(1) > maxSockets {
+		return &failure{status: http.StatusTooManyRequests, retryAfter: "5", kind: "busy", msg: "this agent has too many WebSockets open; close one"}
 	}
-	c.model, c.trigger, c.step.Retries = c.ask.model, c.from.Trigger, -1
-	if c.g.opts.Guards != nil {
-		c.rules = c.g.opts.Guards(c.from.Name)
-	}
-	if !c.rules.AllowsModel(c.model) {
-		return &failure{status: http.StatusBadRequest, kind: "guardrail", msg: "this agent may not use the model " + c.model}
+	c.trigger, c.step.Retries, c.ask.stream = c.from.Trigger, -1, true
+	if err := c.meet(); err != nil {
+		return err
 	}
 	var err error
 	if c.up, err = c.g.resolve(c.to, c.r.URL.RawQuery); err != nil {
 		return err
 	}
-	if err := c.takeTurn(ctx); err != nil {
-		return err
+	if custom, err := price.ParseCustom(c.wish.cost); c.wish.cost != "" {
+		if err != nil {
+			return fail(http.StatusBadRequest, err.Error())
+		}
+		c.spend.custom = &custom
 	}
-	if err := c.admit(0); err != nil {
+	s := c.newSession(ctx)
+	c.spend.rates, c.spend.priced = s.model.rates, s.model.priced
+	if err := s.mayBegin(); err != nil {
 		return err
 	}
 	resp, err := c.send(ctx, &body{load: c.load, buf: new([]byte)})
@@ -62,11 +69,61 @@ func (c *call) converse(ctx context.Context) error {
 		}
 		return fail(http.StatusBadGateway, fmt.Sprintf("%s answered %d to a WebSocket", c.up.url.Host, resp.StatusCode))
 	}
-	return c.join(ctx, resp)
+	return c.join(ctx, s, resp)
+}
+
+// meet finds the model that is to be spoken with, and whether the caller may.
+func (c *call) meet() (err error) {
+	if c.ask.model, err = socketModel(c.to, c.r.URL.RawQuery); err != nil {
+		return err
+	}
+	c.model = c.ask.model
+	if c.g.opts.Guards != nil {
+		c.rules = c.g.opts.Guards(c.from.Name)
+	}
+	named := c.model != "" || c.to.ep.Kind != usage.Gemini // whose first message names it
+	if named && !c.rules.AllowsModel(c.model) {
+		return c.forbidden()
+	}
+	return nil
+}
+
+// socketModel is the model that a WebSocket is opened to: in its path, or in the
+// parameter of its query that the provider reads. What another reader could take for a
+// model must not be there too.
+func socketModel(to target, rawQuery string) (string, error) {
+	q, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return "", fail(http.StatusBadRequest, "the query of this path cannot be read")
+	}
+	key := "model" // OpenAI's and xAI's
+	if to.name == "azure-openai" {
+		key = "deployment"
+	}
+	given := 0
+	for k, values := range q {
+		if strings.EqualFold(k, "model") || strings.EqualFold(k, "deployment") {
+			given += len(values)
+			if k != key {
+				return "", fail(http.StatusBadRequest, fmt.Sprintf("the query names the model as %q; %s reads %q only", shown(k), to.name, key))
+			}
+		}
+	}
+	name := to.ep.Model
+	switch {
+	case given > 1, given == 1 && name != "":
+		return "", fail(http.StatusBadRequest, "the request names its model more than once")
+	case given == 1:
+		name = q.Get(key)
+	}
+	if len(name) > maxModelName {
+		return "", fail(http.StatusBadRequest, "the name of the model is too long")
+	}
+	return shown(name), nil
 }
 
 // join puts the client's connection and the provider's together.
-func (c *call) join(ctx context.Context, resp *http.Response) error {
+func (c *call) join(ctx context.Context, s *session, resp *http.Response) error {
 	upstream, ok := resp.Body.(io.ReadWriteCloser)
 	if err := realtime.CheckAnswer(resp, c.r.Header.Get("Sec-Websocket-Key")); err != nil || !ok {
 		return &failure{status: http.StatusBadGateway, cause: err, msg: c.up.url.Host + " did not open the WebSocket as it should"}
@@ -79,13 +136,18 @@ func (c *call) join(ctx context.Context, resp *http.Response) error {
 	c.watch.stop() // a session keeps its own time
 	_ = client.SetDeadline(time.Time{})
 	c.stream, c.hijacked = true, true
-	c.meter = usage.NewMeter(c.to.ep.Kind, usage.JSON)
 	if err := c.accept(client, resp); err != nil {
 		client.Close()
 		return gone(err)
 	}
+	c.talk = s
+	defer s.end()
+	var stop context.CancelFunc
+	s.ctx, stop = context.WithCancel(ctx)
+	defer stop()
 	stats, err := realtime.Run(ctx, &earlyConn{Conn: client, early: early.Reader}, upstream, realtime.Options{
-		Idle: c.g.opts.Timeouts.Idle, Binary: true, Withheld: withheld(c.up.withheld), Up: c.overhear, Down: c.account,
+		Idle: c.g.opts.Timeouts.Idle, Binary: true, Withheld: withheld(c.up.withheld), Stopped: stop,
+		Strict: c.rules.LooksAt(guardrail.Request), Up: s.guarded(s.overhear), Down: s.guarded(s.account),
 	})
 	c.rec.in, c.rec.out = stats.UpBytes, stats.DownBytes
 	if stats.Unseen > 0 {
@@ -149,54 +211,4 @@ func withheld(keys []string) (all [][]byte) {
 		}
 	}
 	return all
-}
-
-// overhear has the guardrails look at a message of the client. It cannot be changed
-// in a WebSocket, so what would be blotted out ends the session.
-func (c *call) overhear(message []byte) error {
-	report := c.rules.Examine(c.subject(guardrail.Request), message)
-	c.found(report)
-	if report.Blocked || report.Body != nil {
-		why := &failure{kind: "guardrail", msg: report.Reason()}
-		if why.msg == "" {
-			why.msg = "the message holds what must not pass"
-		}
-		return errStopped{why}
-	}
-	return nil
-}
-
-// account counts an answer of the session that is complete, and asks whether there
-// may be another.
-func (c *call) account(message []byte) error {
-	before := c.meter.Usage().Total()
-	c.meter.Message(message)
-	used := c.meter.Usage()
-	if !used.Known || used.Total() == before {
-		return nil
-	}
-	c.consumed = true
-	if c.spend.hold == nil {
-		return nil
-	}
-	cost, known := c.cost(used)
-	if known {
-		c.spend.hold.Settle(cost-c.spend.paid, used.Total()-c.spend.moved)
-	} else {
-		c.spend.hold.SettleUnknown(used.Total() - c.spend.moved)
-	}
-	c.spend.hold, c.spend.paid, c.spend.moved = nil, cost, used.Total()
-	c.spend.answers++
-	if err := c.reserve(0); err != nil {
-		return errStopped{asFailure(err)}
-	}
-	return nil
-}
-
-// answerID tells the answers of one session apart in the ledger.
-func (c *call) answerID() string {
-	if c.spend.answers == 0 {
-		return c.id.String()
-	}
-	return c.id.String() + "." + strconv.Itoa(c.spend.answers)
 }

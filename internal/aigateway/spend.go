@@ -32,12 +32,6 @@ type spend struct {
 	hold   *budget.Reservation
 	turns  []*limit.Ticket // of the windows
 	custom *price.Custom   // what a program says that its call costs
-
-	// Of a session in which several answers are counted one by one: those that were,
-	// and what is settled already.
-	answers int
-	paid    price.Money
-	moved   int64
 }
 
 // admit asks whether the call may be made, and holds the most that it can cost until
@@ -186,6 +180,10 @@ func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(max(d.S
 
 // settle counts what the call consumed, once it has ended.
 func (c *call) settle() {
+	if c.talk != nil { // its answers are settled one by one
+		c.rec.usage, c.rec.cost, c.rec.priced, c.rec.missing = c.talk.total, c.talk.cost, !c.talk.unknown, c.talk.missing
+		return
+	}
 	used := c.used()
 	cost, known := c.cost(used)
 	c.rec.usage, c.rec.cost, c.rec.priced = used, cost, known
@@ -199,9 +197,9 @@ func (c *call) settle() {
 	case !c.consumed:
 		hold.Release()
 	case known:
-		hold.Settle(cost-c.spend.paid, used.Total()-c.spend.moved)
+		hold.Settle(cost, used.Total())
 	default:
-		hold.SettleUnknown(used.Total() - c.spend.moved)
+		hold.SettleUnknown(used.Total())
 	}
 }
 

@@ -132,11 +132,11 @@ func (l *lane) begin() (bool, error) {
 		return false, err
 	}
 	if !h.control() {
+		if !l.deaf && !l.message.begin(h) && l.client && l.s.o.Strict {
+			return false, fmt.Errorf("%w: the message it is of cannot be looked at", ErrTooLong)
+		}
 		l.at += h.size
 		l.head, l.left = h, h.length
-		if !l.deaf {
-			l.message.begin(h)
-		}
 		return true, nil
 	}
 	size := h.size + int(h.length)
@@ -237,6 +237,9 @@ func (l *lane) sound(err error) int {
 
 // write writes the first n bytes of the buffer on.
 func (l *lane) write(n int) error {
+	if l.s.isStopped() { // a side's answer to its close frame must not come before the other's own
+		return errParted
+	}
 	written, err := l.to.write(l.buf[:n], n == l.boundary, l.closing)
 	l.bytes += int64(written)
 	if err == nil && n >= l.boundary {

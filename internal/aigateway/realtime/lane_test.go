@@ -138,6 +138,29 @@ func TestLongMessagesPassUnseen(t *testing.T) {
 	}
 }
 
+// Under Strict, the client's message that is too long is not passed on whole, in
+// however many frames it is; the upstream's is.
+func TestStrictRefusesWhatCannotBeLookedAt(t *testing.T) {
+	exact, over := strings.Repeat("x", 1000), strings.Repeat("y", 1001)
+	first := text(true, exact)
+	cutUp := join(frame(true, false, opText, over[:600]), frame(true, false, opContinuation, over[:400]))
+	for _, tt := range []struct{ in, want []byte }{
+		{join(first, text(true, over), text(true, "after")), first},
+		{join(cutUp, frame(true, true, opContinuation, "z"), text(true, "after")), cutUp},
+	} {
+		for _, size := range []int{0, 1, 100} {
+			s, out := oneWay(true, cut(tt.in, size), Options{MaxMessage: 1000, Strict: true, Up: func([]byte) error { return nil }})
+			if stripClose(t, out, tt.want, true); !errors.Is(s.err, ErrTooLong) || s.end.client.code != codeTooBig {
+				t.Errorf("pieces of %d: %v, %+v", size, s.err, s.end)
+			}
+		}
+	}
+	in := text(false, over)
+	if s, out := oneWay(false, [][]byte{in}, Options{MaxMessage: 1000, Strict: true, Down: func([]byte) error { return nil }}); !bytes.HasPrefix(out, in) || errors.Is(s.err, ErrTooLong) {
+		t.Errorf("%q, %v", out, s.err)
+	}
+}
+
 func TestBinaryMessagesAreHeardOnRequest(t *testing.T) {
 	in := join(frame(false, true, opBinary, `{"setupComplete":{}}`), text(false, "t"))
 	for binary, want := range map[bool]string{false: "[t]", true: `[{"setupComplete":{}} t]`} {

@@ -21,8 +21,9 @@ type collector struct {
 	ends   []int // of the complete ones
 }
 
-// begin begins a frame of data.
-func (c *collector) begin(h head) {
+// begin begins a frame of data. It returns false when that makes its message too long
+// to be collected.
+func (c *collector) begin(h head) bool {
 	if h.op != opContinuation {
 		c.wanted = c.most > 0 && (h.op == opText || c.binary)
 		if c.wanted && c.buf == nil {
@@ -35,7 +36,9 @@ func (c *collector) begin(h head) {
 		if *c.buf = (*c.buf)[:c.start]; c.start == 0 {
 			c.drop()
 		}
+		return false
 	}
+	return true
 }
 
 // add adds a piece of payload, pos bytes into its frame.

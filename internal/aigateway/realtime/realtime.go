@@ -25,6 +25,8 @@ type Options struct {
 	// MaxMessage is the longest message that Up and Down are given, in bytes. Longer
 	// ones pass, and Stats.Unseen counts them. 4 MiB when 0.
 	MaxMessage int
+	// Strict ends the session at a message of the client that is too long for Up.
+	Strict bool
 	// Binary gives Up and Down binary messages too. Gemini Live puts its JSON into
 	// those; without it they pass, and nothing counts them.
 	Binary bool
@@ -39,6 +41,9 @@ type Options struct {
 	// An error of Up or Down ends the session. The first 123 bytes of its text are
 	// the reason in the client's close frame, so it must be fit to be read there.
 	Down func(message []byte) error
+	// Stopped is called once, if at all, when nothing more will be passed: Run is about
+	// to return but for an Up or Down that has not. It must return at once.
+	Stopped func()
 	// Withheld must never be in a message to the client, however its bytes are cut
 	// into frames. Only what may be a beginning is held back until more comes. Those
 	// shorter than 16 bytes are too likely in an honest message and not looked for;

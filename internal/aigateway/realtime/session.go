@@ -62,6 +62,9 @@ func (s *session) stop(err error, e ending) {
 	if !s.isStopped() {
 		s.end = e
 		close(s.stopped)
+		if s.o.Stopped != nil {
+			s.o.Stopped()
+		}
 	}
 }
 

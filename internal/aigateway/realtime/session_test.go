@@ -323,3 +323,43 @@ func TestBothSidesAreTold(t *testing.T) {
 		})
 	}
 }
+
+// Who waits in Up is told that the session ends, and Run returns when it has stopped.
+func TestStoppedEndsAWaitInUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		stopped, calls := make(chan struct{}), 0
+		e := begin(ctx, Options{
+			Stopped: func() { calls++; close(stopped) },
+			Up:      func([]byte) error { <-stopped; return errors.New("too late") },
+		})
+		write(t, e.client, text(true, "asks"))
+		synctest.Wait()
+		cancel()
+		go func() { _, _ = io.Copy(io.Discard, e.client) }()
+		readClose(t, e.upstream, true)
+		if r := <-e.done; !errors.Is(r.err, context.Canceled) || r.stats.UpFrames != 0 || calls != 1 {
+			t.Errorf("%+v, told %d times", r, calls)
+		}
+	})
+}
+
+// The close frame that the upstream answers with never gets to the client before the
+// reason.
+func TestTheReasonComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := begin(t.Context(), Options{Up: func([]byte) error { return errors.New("spent") }})
+		write(t, e.client, text(true, "asks"))
+		head := make([]byte, 2)
+		if _, err := io.ReadFull(e.upstream, head); err != nil { // of the close frame, as the client's waits to be read
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, e.upstream) }()
+		go func() { _, _ = e.upstream.Write(closeFrame(false, 1001, "the session was ended")) }()
+		synctest.Wait()
+		if c := readClose(t, e.client, false); c != (closing{1008, "spent"}) {
+			t.Errorf("%+v", c)
+		}
+		<-e.done
+	})
+}
