@@ -102,6 +102,28 @@ func TestOverviewIsLive(t *testing.T) {
 	b.Quiet("all that")
 }
 
+// TestTheFocusStaysThroughARefresh: what is asked about may be made anew while the
+// question is open; the button that was pressed has the focus again all the same.
+func TestTheFocusStaysThroughARefresh(t *testing.T) {
+	b := tab{browser.OpenTab(t)}
+	w := serve(t, full(usual))
+	b.dress(1280, "light")
+	b.Do(chromedp.Navigate(w.url + "/_admin/"))
+	b.Until("the stream", live)
+	b.Do(chromedp.Click(chromedp.CSS("#restart-main")))
+	b.Until("a question", `document.querySelector("#ask").open`)
+	b.Until("the part is made anew", `(() => {
+		const part = document.querySelector("#part"), anew = part.cloneNode(true);
+		part.replaceWith(anew);
+		htmx.process(anew);
+		return true;
+	})()`)
+	b.Do(chromedp.Click(chromedp.CSS("#ask-yes")))
+	b.Until("what became of it", `document.querySelector("#flash").innerText.includes("The gateway of main is restarting.")`)
+	b.Until("the focus is where it was", `document.activeElement.id === "restart-main"`)
+	b.Quiet("all that")
+}
+
 // Somebody approves a device on a phone, and sees that another one comes while
 // they are typing a name, which they do not lose.
 func TestDevicesAreLive(t *testing.T) {

@@ -50,7 +50,7 @@
       var now = form.isConnected ? form : twin(form); // what is live may have been replaced meanwhile
       if (!now) { toast("That is not there any more.", true); return; }
       now.dataset.sure = "yes";
-      now.requestSubmit(now === form ? by : null);
+      now.requestSubmit(now === form ? by : by && by.id && now.querySelector("#" + CSS.escape(by.id)) || null);
     };
     ask.showModal();
   }, true);
