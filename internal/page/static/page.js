@@ -47,11 +47,16 @@
     ask.returnValue = "no";
     ask.onclose = function () {
       if (ask.returnValue !== "yes") return;
-      var now = form.isConnected ? form : twin(form); // what is live may have been replaced meanwhile
+      // What is live may have been replaced meanwhile, or be new itself, perhaps since this
+      // very moment: what came in is sent by htmx only when the swap has settled.
+      if (form.isConnected && !form.closest(".htmx-added")) send(); else setTimeout(send, 100);
+    };
+    function send() {
+      var now = form.isConnected ? form : twin(form);
       if (!now) { toast("That is not there any more.", true); return; }
       now.dataset.sure = "yes";
       now.requestSubmit(now === form ? by : by && by.id && now.querySelector("#" + CSS.escape(by.id)) || null);
-    };
+    }
     ask.showModal();
   }, true);
 
