@@ -36,6 +36,11 @@ func (f *failure) Unwrap() error { return f.cause }
 
 func fail(status int, msg string) *failure { return &failure{status: status, msg: msg} }
 
+// refused says that a step cannot be taken with this request; kind is for the record.
+func refused(kind, msg string) *failure {
+	return &failure{status: http.StatusBadRequest, kind: kind, why: route.Refused, msg: msg}
+}
+
 // statusClientGone is logged for calls whose client went away; nobody receives it.
 const statusClientGone = 499
 

@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/moltworker/moltworker/internal/aigateway/guardrail"
-	"github.com/moltworker/moltworker/internal/aigateway/route"
 )
 
 // inspect has the caller's guardrails look at the request: what they find is
@@ -31,9 +30,9 @@ func (c *call) inspect(b *body) error {
 // forbidden says that the caller may not use the model.
 func (c *call) forbidden() error {
 	if c.model == "" {
-		return &failure{status: http.StatusBadRequest, kind: "guardrail", why: route.Refused, msg: "this agent may use some models only, and the call names none"}
+		return refused("guardrail", "this agent may use some models only, and the call names none")
 	}
-	return &failure{status: http.StatusBadRequest, kind: "guardrail", why: route.Refused, msg: "this agent may not use the model " + c.model}
+	return refused("guardrail", "this agent may not use the model "+c.model)
 }
 
 // listen has the guardrails look at a stream while it passes. What they have seen has

@@ -43,7 +43,7 @@ func passesOut(name string) bool {
 // requestHeader is what the upstream gets. The value slices are the client's own
 // and must not be changed.
 func (c *call) requestHeader() http.Header {
-	if c.to.name != c.asked.name && c.asked.dynamic() == "" || c.api != "" {
+	if c.to.name != c.asked.name && c.asked.route == "" || c.api != "" {
 		return c.foreignHeader()
 	}
 	named := connectionNames(c.r.Header)

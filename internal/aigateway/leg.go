@@ -12,9 +12,12 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/usage"
 )
 
-// head points the call to where its step leads, and returns the body that goes there:
+// head points the call to where step i leads, and returns the body that goes there:
 // b itself where that is what was asked for.
-func (c *call) head(b *body) (*body, error) {
+func (c *call) head(b *body, i int) (*body, error) {
+	if c.items != nil {
+		return c.headItem(i)
+	}
 	c.to, c.model, c.api = c.asked, c.ask.model, ""
 	query, doc := c.r.URL.RawQuery, b
 	if name := c.step.Model; name != "" && name != c.asked.name+"/"+c.ask.model {
@@ -22,7 +25,7 @@ func (c *call) head(b *body) (*body, error) {
 		if doc, query, err = c.redirect(b, name); err != nil {
 			return nil, err
 		}
-	} else if c.asked.dynamic() != "" {
+	} else if c.asked.route != "" {
 		return nil, fail(http.StatusBadRequest, fmt.Sprintf("step %d of the route %q names no model, and the call does not either", c.step.Number, c.plan.Route))
 	}
 	if c.to.ep.Kind == usage.Anthropic && c.api == "" {
@@ -52,7 +55,7 @@ func (c *call) place(query string) (err error) {
 func (c *call) redirect(b *body, name string) (*body, string, error) {
 	c.to.name, c.model, _ = strings.Cut(name, "/") // for what is said if it cannot be reached
 	if !c.asked.redirectable() {
-		return nil, "", &failure{status: http.StatusBadRequest, why: route.Refused, msg: "a call of " + c.asked.logPath + " cannot go to another model"}
+		return nil, "", refused("", "a call of "+c.asked.logPath+" cannot go to another model")
 	}
 	to, wire, err := c.g.reach(name, c.asked.ep.Kind, c.streams())
 	if err != nil {
@@ -108,7 +111,7 @@ func (t target) redirectable() bool {
 			return true
 		}
 	}
-	return t.dynamic() != ""
+	return t.route != ""
 }
 
 // maxSpoken bounds the messages, and their parts, of a request that is translated:
@@ -136,14 +139,14 @@ func spokenParts(doc []byte) (n int) {
 
 func (c *call) translateRequest(doc []byte, kind usage.Kind, wire string) ([]byte, error) {
 	if c.asked.ep.Kind == usage.Gemini && c.streams() && c.r.URL.Query().Get("alt") != "sse" {
-		return nil, &failure{status: http.StatusBadRequest, kind: "translation", why: route.Refused, msg: "a stream without alt=sse has no counterpart at another provider"}
+		return nil, refused("translation", "a stream without alt=sse has no counterpart at another provider")
 	}
 	if spokenParts(doc) > maxSpoken {
-		return nil, &failure{status: http.StatusBadRequest, kind: "translation", why: route.Refused, msg: "this call has too many messages to be translated"}
+		return nil, refused("translation", "this call has too many messages to be translated")
 	}
 	out, lost, err := translate.Request(doc, apiOf(c.asked.ep.Kind), apiOf(kind), translate.RequestOptions{Model: wire, Stream: c.streams()})
 	if err != nil {
-		return nil, &failure{status: http.StatusBadRequest, kind: "translation", why: route.Refused, cause: err, msg: "this call has no counterpart in another provider's API: " + err.Error()}
+		return nil, refused("translation", "this call has no counterpart in another provider's API: "+err.Error())
 	}
 	c.lost = append(c.lost, lost...)
 	return out, nil
@@ -161,15 +164,15 @@ func (g *Gateway) reach(name string, form usage.Kind, stream bool) (target, stri
 	if wire, ok := strings.CutPrefix(name, provider.Demo+"/"); ok {
 		t := demoTarget()
 		if form != usage.Anthropic && apiOf(form) == "" {
-			return t, "", unspoken(name)
+			return t, "", refused("", name+" does not speak this form of API")
 		}
 		return t, wire, nil
 	}
 	p, wire, ok := provider.Compat(name)
 	if !ok {
-		return target{}, "", &failure{status: http.StatusBadRequest, why: route.Refused, msg: fmt.Sprintf("%q is no provider/model, such as anthropic/claude-sonnet-4-5", name)}
+		return target{}, "", refused("", fmt.Sprintf("%q is no provider/model, such as anthropic/claude-sonnet-4-5", name))
 	}
-	last := &failure{status: http.StatusBadRequest, why: route.Refused}
+	last := refused("", "")
 	for _, kind := range formsFor(form, p.Kind) {
 		ep, err := p.At(kind, wire, stream, g.opts.Settings())
 		if err == nil {
@@ -181,10 +184,6 @@ func (g *Gateway) reach(name string, form usage.Kind, stream bool) (target, stri
 		}
 	}
 	return target{}, "", last
-}
-
-func unspoken(name string) error {
-	return &failure{status: http.StatusBadRequest, why: route.Refused, msg: name + " does not speak this form of API"}
 }
 
 // formsFor are the forms to try, best first, for a call of one form at a provider

@@ -151,7 +151,8 @@ func (c *call) pause(ctx context.Context, d time.Duration) bool {
 // refusesKey says whether another key may be let through: this one is wrong, spent
 // or too busy.
 func refusesKey(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusPaymentRequired || status == http.StatusForbidden || status == http.StatusTooManyRequests
+	why := whyOf(status)
+	return why == route.Unauthorized || why == route.Limited
 }
 
 // mayPass says whether the same request may succeed a little later: it was not

@@ -47,19 +47,10 @@ func (c *call) admit(size int) error {
 	if !c.to.ep.Paid {
 		return nil
 	}
-	_, tokens := c.most(size)
-	if err := c.takeTurns(tokens); err != nil {
+	most, tokens := c.most(size)
+	if err := c.takeTurns(tokens); err != nil || c.g.opts.Budget == nil {
 		return err
 	}
-	return c.reserve(size)
-}
-
-// reserve holds the most that an answer can cost.
-func (c *call) reserve(size int) error {
-	if c.g.opts.Budget == nil {
-		return nil
-	}
-	most, tokens := c.most(size)
 	hold, err := c.g.opts.Budget.Reserve(budget.Call{
 		ID: c.answerID(), Agent: c.from.Name, Provider: c.to.name, Model: c.counted(), Trigger: c.trigger,
 		At: c.start, LastUser: c.load.lastUser(), Unpriced: !c.spend.priced && c.spend.custom == nil,

@@ -22,7 +22,7 @@ type target struct {
 	form      *form
 	logPath   string // below the provider
 	universal bool   // the body holds several calls, see item
-	route     string // "dynamic/NAME" in place of a model; "" none
+	route     string // name of the one that is called in place of a model; "" none
 }
 
 // find finds the target of a request. On failure the target still has the form of

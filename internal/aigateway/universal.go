@@ -81,7 +81,7 @@ func (c *call) headItem(i int) (*body, error) {
 	c.r = c.itemRequest(it, path, query)
 	to, err := find(c.r)
 	if err != nil || to.ep.WebSocket || to.universal {
-		return nil, &failure{status: http.StatusBadRequest, why: route.Refused, msg: fmt.Sprintf("call %d: %s/%s is no path that may be called", i+1, it.provider, path)}
+		return nil, refused("", fmt.Sprintf("call %d: %s/%s is no path that may be called", i+1, it.provider, path))
 	}
 	c.asked, c.to, c.api = to, to, ""
 	c.wish = readWishes(c.r.Header, c.from.Trusted)
@@ -89,8 +89,8 @@ func (c *call) headItem(i int) (*body, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = c.look(doc); err == nil && c.asked.dynamic() != "" {
-		err = &failure{status: http.StatusBadRequest, why: route.Refused, msg: "a universal request is a route of its own and cannot name one"}
+	if err = c.look(doc); err == nil && c.asked.route != "" {
+		err = refused("", "a universal request is a route of its own and cannot name one")
 	}
 	if err == nil {
 		c.up, err = c.g.resolve(c.to, query)

@@ -44,7 +44,7 @@ func (g *Gateway) Ready(name string) bool {
 // Reaches reports whether calls to "provider/model" can be sent, or there is a route
 // for "dynamic/NAME".
 func (g *Gateway) Reaches(model string) bool {
-	if name, ok := strings.CutPrefix(model, dynamicPrefix); ok {
+	if name, ok := strings.CutPrefix(model, route.Prefix); ok {
 		return g.opts.Routes != nil && g.opts.Routes().Has(name)
 	}
 	name, _, _ := strings.Cut(model, "/")
@@ -79,8 +79,8 @@ func (g *Gateway) resolve(t target, rawQuery string) (upstream, error) {
 // compat turns a call in the one form into one of the provider that its model
 // names, and the body and the model's name into what goes there.
 func (g *Gateway) compat(t target, doc []byte, model string) (target, []byte, string, error) {
-	if strings.HasPrefix(model, dynamicPrefix) {
-		t.compat, t.route = false, model
+	if name, ok := strings.CutPrefix(model, route.Prefix); ok && name != "" {
+		t.compat, t.route = false, name
 		return t, doc, model, nil
 	}
 	p, wire, ok := provider.Compat(model)

@@ -13,36 +13,32 @@ import (
 	"github.com/moltworker/moltworker/internal/aigateway/route"
 )
 
-// dynamicPrefix begins the names by which routes are called in place of a model, as
-// Cloudflare's AI Gateway has it.
-const dynamicPrefix = route.Prefix
-
 // choose finds the steps of the call: those of the route that is made for it, else
 // the one that it asks for.
 func (c *call) choose() error {
 	c.plan = route.InTurn(1)
 	if c.g.opts.Routes == nil || !c.to.ep.Paid {
-		if c.to.dynamic() != "" {
+		if c.to.route != "" {
 			return c.noRoute()
 		}
 		return nil
 	}
 	name := c.to.name + "/" + c.ask.model
-	if c.to.dynamic() != "" {
-		name = dynamicPrefix + c.to.dynamic()
+	if c.to.route != "" {
+		name = c.ask.model
 	}
 	plan, ok := c.g.opts.Routes().Find(route.Call{Agent: c.from.Name, Trigger: c.trigger, Model: name, Metadata: c.wish.metadata, Draw: rand.Uint64()})
 	switch {
 	case ok:
 		c.plan = plan
-	case c.to.dynamic() != "":
+	case c.to.route != "":
 		return c.noRoute()
 	}
 	return nil
 }
 
 func (c *call) noRoute() error {
-	return fail(http.StatusBadRequest, fmt.Sprintf("there is no route %q with a step that can be called by its name; routes.json in the data directory has them", c.to.dynamic()))
+	return fail(http.StatusBadRequest, fmt.Sprintf("there is no route %q with a step that can be called by its name; routes.json in the data directory has them", c.to.route))
 }
 
 // walk takes the call along its steps until one answers. What a step held is given
@@ -76,12 +72,7 @@ func (c *call) walk(ctx context.Context, b *body) error {
 // no further step is there for it.
 func (c *call) try(ctx context.Context, b *body, i int) error {
 	c.step = c.plan.Steps[i]
-	doc, err := b, error(nil)
-	if c.items != nil {
-		doc, err = c.headItem(i)
-	} else {
-		doc, err = c.head(b)
-	}
+	doc, err := c.head(b, i)
 	if err != nil {
 		return err
 	}
@@ -183,13 +174,4 @@ func (c *call) patience() time.Duration {
 		wait = min(wait, c.step.Timeout)
 	}
 	return wait
-}
-
-// dynamic is the name of the route that is called in place of a model; "" none.
-func (t target) dynamic() string {
-	name, ok := strings.CutPrefix(t.route, dynamicPrefix)
-	if !ok {
-		return ""
-	}
-	return name
 }

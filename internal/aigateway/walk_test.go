@@ -253,6 +253,9 @@ func TestRoutesByName(t *testing.T) {
 	if got := ask("dynamic/dear"); got.StatusCode != 400 || !strings.Contains(got.body, `there is no route`) {
 		t.Errorf("%d %q", got.StatusCode, got.body)
 	}
+	if got := ask("dynamic/"); got.StatusCode != 400 || !strings.Contains(got.body, "provider/model") {
+		t.Errorf("%d %q", got.StatusCode, got.body)
+	}
 	if !r.gw.Reaches("dynamic/cheap") || r.gw.Reaches("dynamic/dear") || !r.gw.Reaches("openai/gpt-x") || r.gw.Reaches("groq/llama") {
 		t.Error("what can be reached is told wrongly")
 	}

@@ -208,31 +208,11 @@ func (c *conversation) anthropicMessage(role string, content json.RawMessage) er
 // anthropicContent reads a string or a list of blocks. whole is false inside of a
 // result or document, where calls and results are none.
 func (c *conversation) anthropicContent(content json.RawMessage, whole bool) ([]turnPart, error) {
-	if !said(content) {
-		return nil, nil
-	}
-	if content[0] == '"' {
-		var text string
-		if err := json.Unmarshal(content, &text); err != nil {
-			return nil, err
-		}
-		return []turnPart{textPart(text)}, nil
-	}
-	var blocks []anthropicBlockIn
-	if err := json.Unmarshal(content, &blocks); err != nil {
-		return nil, err
-	}
-	var parts []turnPart
-	for i := range blocks {
-		c.lost.addIf("cache_control", blocks[i].CacheControl)
-		c.lost.addIf("citations", blocks[i].Citations)
-		more, err := c.anthropicBlock(&blocks[i], whole)
-		if err != nil {
-			return nil, fmt.Errorf("content.%d: %w", i, err)
-		}
-		parts = append(parts, more...)
-	}
-	return parts, nil
+	return readContent(content, func(b *anthropicBlockIn) ([]turnPart, error) {
+		c.lost.addIf("cache_control", b.CacheControl)
+		c.lost.addIf("citations", b.Citations)
+		return c.anthropicBlock(b, whole)
+	})
 }
 
 func (c *conversation) anthropicBlock(b *anthropicBlockIn, whole bool) ([]turnPart, error) {

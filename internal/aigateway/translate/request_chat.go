@@ -366,30 +366,10 @@ func (c *conversation) chatCalled(id string, f chatCalled) turnPart {
 }
 
 func (c *conversation) chatContent(content json.RawMessage) ([]turnPart, error) {
-	if !said(content) {
-		return nil, nil
-	}
-	if content[0] == '"' {
-		var text string
-		if err := json.Unmarshal(content, &text); err != nil {
-			return nil, err
-		}
-		return []turnPart{textPart(text)}, nil
-	}
-	var in []chatPartIn
-	if err := json.Unmarshal(content, &in); err != nil {
-		return nil, err
-	}
-	var parts []turnPart
-	for i := range in {
-		c.lost.addIf("cache_control", in[i].CacheControl, in[i].Breakpoint)
-		more, err := c.chatPart(&in[i])
-		if err != nil {
-			return nil, fmt.Errorf("content.%d: %w", i, err)
-		}
-		parts = append(parts, more...)
-	}
-	return parts, nil
+	return readContent(content, func(p *chatPartIn) ([]turnPart, error) {
+		c.lost.addIf("cache_control", p.CacheControl, p.Breakpoint)
+		return c.chatPart(p)
+	})
 }
 
 func (c *conversation) chatPart(p *chatPartIn) ([]turnPart, error) {
