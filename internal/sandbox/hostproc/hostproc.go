@@ -33,13 +33,31 @@ func Find(mine func(pid int) bool) []int {
 	return pids
 }
 
-// Args is a process's argument vector; nil when it has ended, reaped or not.
+// execTime bounds how long a process is waited for that replaces its program: one
+// that has taken its arguments away for good looks the same.
+const execTime = 250 * time.Millisecond
+
+// Args is a process's argument vector; nil when it has ended, reaped or not. While a
+// process replaces its program the kernel tells none; that is waited for.
 func Args(pid int) []string {
-	content, err := os.ReadFile(procFile(pid, "cmdline"))
-	if err != nil || len(content) == 0 {
-		return nil
+	var deadline time.Time
+	for ; ; time.Sleep(time.Millisecond) {
+		content, err := os.ReadFile(procFile(pid, "cmdline"))
+		if err != nil {
+			return nil
+		}
+		if len(content) > 0 {
+			return strings.Split(strings.TrimSuffix(string(content), "\x00"), "\x00")
+		}
+		if stat, err := ReadStat(pid); err != nil || stat.State == 'Z' || stat.State == 'X' || stat.kernel {
+			return nil
+		}
+		if now := time.Now(); deadline.IsZero() {
+			deadline = now.Add(execTime)
+		} else if now.After(deadline) {
+			return nil
+		}
 	}
-	return strings.Split(strings.TrimSuffix(string(content), "\x00"), "\x00")
 }
 
 // Stat is the part of /proc/PID/stat that identifies a process.
@@ -47,6 +65,8 @@ type Stat struct {
 	State  byte // 'Z' when it has ended and nobody has asked how
 	Parent int
 	Start  uint64 // in clock ticks since the machine booted
+
+	kernel bool // it is a thread of the kernel's
 }
 
 // ReadStat reads /proc/PID/stat.
@@ -67,6 +87,9 @@ func ReadThread(pid, tid int) (Stat, error) {
 	return parseStat(content)
 }
 
+// kernelThread is PF_KTHREAD of the kernel's include/linux/sched.h.
+const kernelThread = 0x0020_0000
+
 // parseStat starts after the last ')': the name before it may hold anything.
 func parseStat(content []byte) (Stat, error) {
 	i := bytes.LastIndexByte(content, ')')
@@ -81,11 +104,15 @@ func parseStat(content []byte) (Stat, error) {
 	if err != nil {
 		return Stat{}, fmt.Errorf("read process state: parent: %w", err)
 	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	if err != nil {
+		return Stat{}, fmt.Errorf("read process state: flags: %w", err)
+	}
 	start, err := strconv.ParseUint(fields[19], 10, 64)
 	if err != nil {
 		return Stat{}, fmt.Errorf("read process state: start: %w", err)
 	}
-	return Stat{State: fields[0][0], Parent: parent, Start: start}, nil
+	return Stat{State: fields[0][0], Parent: parent, Start: start, kernel: flags&kernelThread != 0}, nil
 }
 
 func procFile(pid int, name string) string {

@@ -51,3 +51,24 @@ func TestFindKillAwait(t *testing.T) {
 		t.Errorf("Await after Kill: %v", err)
 	}
 }
+
+// A process that replaces its program is found all the while: for a moment the
+// kernel tells no arguments of it.
+func TestFindDuringExec(t *testing.T) {
+	const again = `[ "$1" -gt 0 ] && exec /bin/sh -c "$0" "$0" $(($1-1)); exec sleep 1000.4712`
+	cmd := exec.Command("/bin/sh", "-c", again, again, "300")
+	if err := cmd.Start(); err != nil {
+		t.Skip("no sh(1) here:", err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	for {
+		args := Args(cmd.Process.Pid)
+		if len(args) == 0 {
+			t.Fatal("the process was lost from sight")
+		}
+		if slices.Contains(args, "1000.4712") {
+			return
+		}
+	}
+}
