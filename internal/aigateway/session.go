@@ -282,16 +282,15 @@ func (s *session) count(a *reply, used usage.Usage) {
 	}
 	s.total = sum(s.total, used)
 	s.c.consumed = true
-	cost, known := s.price(used)
+	cost, known := s.price(a.by, used)
 	s.cost, s.unknown = s.cost.Add(cost), s.unknown || !known
 	a.settle(cost, known, used.Total())
 	s.leave(a)
 }
 
-// price is what an answer costs, and whether that is known. A program's own price may
-// be one of the session as a whole.
-func (s *session) price(used usage.Usage) (price.Money, bool) {
-	t := s.tariff()
+// price is what an answer costs by a tariff, and whether that is known. A program's own
+// price may be one of the session as a whole.
+func (s *session) price(t tariff, used usage.Usage) (price.Money, bool) {
 	if custom := s.c.spend.custom; custom != nil {
 		all, missing := custom.Cost(s.total)
 		s.missing |= missing

@@ -21,6 +21,9 @@ type reply struct {
 	begun  bool
 	most   int64 // tokens that it may have
 
+	by   tariff  // what it is charged by, as it was when the answer was asked for
+	wish *tariff // the model that was wished for then, and not confirmed
+
 	prompt                 parts // what it reads, in tokens, as far as can be told
 	heardText, heardSpeech int64 // what the client sent that it is the first to read
 	text, speech           int64 // bytes of it that have passed; speech in base64
@@ -115,7 +118,7 @@ func (s *session) mayBegin() error {
 
 // newReply is the next answer. Called with mu held.
 func (s *session) newReply() *reply {
-	a := &reply{number: s.answerID(), most: s.most, heardText: s.text, heardSpeech: s.speech}
+	a := &reply{number: s.answerID(), most: s.most, by: s.tariff(), wish: s.wanted, heardText: s.text, heardSpeech: s.speech}
 	s.begun++
 	a.prompt = parts{s.talk.text + textTokens(s.text), s.talk.speech + s.hears.of(s.speech)}
 	return a
@@ -174,7 +177,7 @@ func (s *session) answerOf(sign sign) (*reply, error) {
 	}
 	for _, a := range s.answers {
 		if !a.begun {
-			a.begun, a.id = true, sign.id
+			s.begin(a, sign.id)
 			s.mu.Unlock()
 			return a, nil
 		}
@@ -183,7 +186,7 @@ func (s *session) answerOf(sign sign) (*reply, error) {
 		s.count(s.answers[0], s.estimate(s.answers[0]))
 	}
 	a := s.newReply()
-	a.begun, a.id = true, sign.id
+	s.begin(a, sign.id)
 	s.mu.Unlock()
 	err := s.admit(a)
 	if err != nil {
@@ -194,6 +197,15 @@ func (s *session) answerOf(sign sign) (*reply, error) {
 	defer s.mu.Unlock()
 	s.answers = append(s.answers, a)
 	return a, err
+}
+
+// begin takes down that an answer has begun. If the wish that was open when it was asked
+// for has been fulfilled by now, it is the wish's. Called with mu held.
+func (s *session) begin(a *reply, id string) {
+	a.begun, a.id = true, id
+	if a.wish != nil && a.wish.name == s.model.name {
+		a.by = s.model
+	}
 }
 
 // replace counts the answer whose end was never said, as another begins that cannot be
@@ -250,22 +262,16 @@ func (s *session) reserve(a *reply) error {
 		}
 		a.turns = append(a.turns, turn)
 	}
-	t := s.charged()
+	t := a.by
 	most := price.Money(0)
 	if t.priced && t.rates.Source != "free" {
 		most = t.rates.Ceiling(prompt, output) // the dearer of text and speech
 	}
-	return s.hold(a, t, most, prompt+output)
+	return s.hold(a, most, prompt+output)
 }
 
-func (s *session) charged() tariff {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tariff()
-}
-
-func (s *session) hold(a *reply, t tariff, most price.Money, tokens int64) error {
-	c := s.c
+func (s *session) hold(a *reply, most price.Money, tokens int64) error {
+	c, t := s.c, a.by
 	if c.g.opts.Budget == nil {
 		return nil
 	}
@@ -284,7 +290,7 @@ func (s *session) hold(a *reply, t tariff, most price.Money, tokens int64) error
 // costs is counted where the ledger can.
 func (s *session) holdNothing(a *reply) {
 	if s.c.to.ep.Paid {
-		_ = s.hold(a, s.charged(), 0, 0) // a refusal has been told already
+		_ = s.hold(a, 0, 0) // a refusal has been told already
 	}
 }
 

@@ -110,6 +110,34 @@ func TestRealtimeConfirmedModel(t *testing.T) {
 	}
 }
 
+// TestRealtimeModelOfAnAnswer: an answer is charged by the model that it was asked of,
+// whatever is named or confirmed while it is under way.
+func TestRealtimeModelOfAnAnswer(t *testing.T) {
+	s := newScene(t, func(o *Options) {
+		table, err := price.Load([]byte(`{"models":[{"provider":"openai","model":"gpt-x","input":1,"output":10},{"provider":"openai","model":"gpt-y","input":0.5,"output":5}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Prices = func() *price.Table { return table }
+	})
+	s.says(create)
+	s.says(`{"type":"session.update","session":{"model":"of-unknown-price"}}`)
+	s.sees(done) // at 300
+	s.sees(`{"type":"session.updated","session":{"model":"of-unknown-price"}}`)
+	s.says(`{"type":"session.update","session":{"model":"gpt-x"}}`)
+	s.sees(`{"type":"session.updated","session":{"model":"gpt-x"}}`)
+	s.says(`{"type":"session.update","session":{"model":"gpt-y"}}`)
+	s.says(create)
+	s.sees(`{"type":"session.updated","session":{"model":"gpt-y"}}`)
+	s.sees(`{"type":"response.created","response":{"id":"r2"}}`) // it is gpt-y that answers: at 150
+	s.says(`{"type":"session.update","session":{"model":"gpt-x"}}`)
+	s.sees(`{"type":"session.updated","session":{"model":"gpt-x"}}`)
+	s.sees(strings.Replace(done, `"response":{`, `"response":{"id":"r2",`, 1))
+	if cost, _, _ := s.leaves(); cost != 450*micro {
+		t.Errorf("%v", cost)
+	}
+}
+
 // liveSession is a session of ada without its connections.
 func liveSession(g *Gateway, ctx context.Context, kind usage.Kind) *session {
 	c := &call{g: g, from: Caller{Name: "ada"}, load: g.loadOf("ada"), start: time.Now(), rules: &guardrail.Rules{}}

@@ -22,13 +22,14 @@ import (
 // stage is a realtime model whose events the test sends.
 type stage struct {
 	*httptest.Server
-	heard chan string // messages of the client
-	plays chan string // events; closing it breaks the connection off
+	heard chan string   // messages of the client
+	plays chan string   // events; closing it breaks the connection off
+	left  chan struct{} // gets one for every client that is gone
 }
 
 func startStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{heard: make(chan string, 64), plays: make(chan string, 64)}
+	s := &stage{heard: make(chan string, 64), plays: make(chan string, 64), left: make(chan struct{}, 64)}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"realtime"}})
 		if err != nil {
@@ -50,6 +51,7 @@ func startStage(t *testing.T) *stage {
 		for {
 			select {
 			case <-gone:
+				s.left <- struct{}{}
 				return
 			case event, ok := <-s.plays:
 				if !ok || c.Write(r.Context(), websocket.MessageText, []byte(event)) != nil {
@@ -102,13 +104,27 @@ func (s *scene) says(message string) {
 	if err := s.c.Write(s.t.Context(), websocket.MessageText, []byte(message)); err != nil {
 		s.t.Fatal(err)
 	}
-	if got := <-s.heard; got != message {
-		s.t.Fatalf("the model heard %q", got)
+	select {
+	case got := <-s.heard:
+		if got != message {
+			s.t.Fatalf("the model heard %q", got)
+		}
+	case <-s.left:
+		_, _, err := s.c.Read(s.t.Context())
+		s.t.Fatalf("%s was not passed on: %v", message, err)
 	}
 }
 
-// sees has the model send an event, which arrives.
+// sees has the model send an event, which arrives and is accounted for: that is done
+// when it was passed on, and before the next is.
 func (s *scene) sees(event string) {
+	s.t.Helper()
+	s.shows(event)
+	s.shows(`{"type":"rate_limits.updated"}`)
+}
+
+// shows has the model send an event, which arrives.
+func (s *scene) shows(event string) {
 	s.t.Helper()
 	s.plays <- event
 	if _, got, err := s.c.Read(s.t.Context()); err != nil || string(got) != event {
@@ -127,6 +143,7 @@ func (s *scene) refused(message string) string {
 	if !errors.As(err, &closed) || closed.Code != websocket.StatusPolicyViolation {
 		s.t.Fatalf("after %s: %q, %v", message, got, err)
 	}
+	<-s.left
 	return closed.Reason
 }
 
@@ -293,7 +310,7 @@ func TestRealtimeStop(t *testing.T) {
 			t.Fatal(err)
 		}
 		if byItself {
-			s.sees(`{"type":"response.created","response":{"id":"r2"}}`)
+			s.shows(`{"type":"response.created","response":{"id":"r2"}}`)
 			if _, _, err := s.c.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
 				t.Errorf("the session ended with %v", err)
 			}
@@ -327,7 +344,7 @@ func TestRealtimeAnswersThatBeginByThemselves(t *testing.T) {
 	if err := s.b.ledger.SetRules([]budget.Rule{daily(40 * micro)}); err != nil { // 37 are spent
 		t.Fatal(err)
 	}
-	s.sees(`{"type":"response.created","response":{"id":"r3"}}`)
+	s.shows(`{"type":"response.created","response":{"id":"r3"}}`)
 	if _, _, err := s.c.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
 		t.Errorf("the session ended with %v", err)
 	}
