@@ -40,6 +40,10 @@ type Authenticator interface {
 	Authenticate(r *http.Request, at Place) (Principal, error)
 }
 
+// ErrEnded is why a request is cut off that was let in: what its caller was let in by
+// has ended since.
+var ErrEnded = errors.New("the sign-in has ended")
+
 // ErrNothing says that a request carries no credential of an authenticator's kind.
 var ErrNothing = errors.New("no credential of this kind")
 

@@ -68,6 +68,9 @@ type Options struct {
 	// Enter exchanges a ticket that the plane gave somebody who is signed in there
 	// for a cookie that opens the agent of this place.
 	Enter func(w http.ResponseWriter, r *http.Request, at access.Place, ticket string) error
+	// While returns a context that ends with ctx, and with the cause access.ErrEnded
+	// when what a caller was let in by has ended. Without it, what is open stays open.
+	While func(ctx context.Context, who access.Principal) (context.Context, context.CancelFunc)
 	// Refused is told when an agent's gateway turns a client away, with its error
 	// code and, when it waits for being paired, that request's ID.
 	Refused func(who access.Principal, agent, code, requestID string)
@@ -156,6 +159,11 @@ func New(opts Options) (*Edge, error) {
 	}
 	if opts.Refused == nil {
 		opts.Refused = func(access.Principal, string, string, string) {}
+	}
+	if opts.While == nil {
+		opts.While = func(ctx context.Context, _ access.Principal) (context.Context, context.CancelFunc) {
+			return ctx, func() {}
+		}
 	}
 	if opts.Denied == nil {
 		opts.Denied = func(*http.Request, access.Place, *access.Refusal) {}

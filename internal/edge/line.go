@@ -15,6 +15,7 @@ import (
 
 // Close codes of our own (RFC 6455, 7.4, and the registry that goes with it).
 const (
+	closePolicy   = 1008
 	closeRestart  = 1012 // what the socket led to is gone; another one will do
 	closeTryLater = 1013
 )

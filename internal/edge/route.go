@@ -80,7 +80,9 @@ func (e *Edge) route(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e.letIn(w, r, &v) && !e.refuseWorker(w, r, v) && !e.tokenToCookie(w, r, v) && !e.giveToken(w, r, v) {
-		e.forward(w, r, v)
+		ctx, done := e.opts.While(r.Context(), v.who)
+		defer done()
+		e.forward(w, r.WithContext(ctx), v)
 	}
 }
 

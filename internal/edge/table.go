@@ -94,6 +94,11 @@ func (e *Edge) serveRule(w http.ResponseWriter, r *http.Request, v visit, to rul
 			return
 		}
 	}
+	if r.Method == http.MethodGet { // what changes something is brief, and may be what ends the sign-in
+		ctx, done := e.opts.While(r.Context(), v.who)
+		defer done()
+		r = r.WithContext(ctx)
+	}
 	to.serve(e, w, r, v)
 }
 

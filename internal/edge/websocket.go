@@ -3,6 +3,7 @@ package edge
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -65,7 +66,7 @@ func (e *Edge) socket(w http.ResponseWriter, r *http.Request, v visit, used func
 		return
 	}
 	used()
-	e.join(w, resp, gateway, in, v)
+	e.join(r.Context(), w, resp, gateway, in, v)
 }
 
 const handshakeTimeout = 30 * time.Second
@@ -127,8 +128,8 @@ func (e *Edge) passRefusal(w http.ResponseWriter, r *http.Request, v visit, resp
 }
 
 // join takes the client's connection over and carries the WebSocket until either
-// end is done.
-func (e *Edge) join(w http.ResponseWriter, resp *http.Response, gateway net.Conn, in *bufio.Reader, v visit) {
+// end is done, or its caller's sign-in.
+func (e *Edge) join(ctx context.Context, w http.ResponseWriter, resp *http.Response, gateway net.Conn, in *bufio.Reader, v visit) {
 	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(fmt.Errorf("take over the connection: %w", err))
@@ -141,6 +142,11 @@ func (e *Edge) join(w http.ResponseWriter, resp *http.Response, gateway net.Conn
 	l := e.newLine(v, client, gateway)
 	// Extensions give frames another meaning. OpenClaw agrees to none.
 	l.opaque = resp.Header.Get("Sec-Websocket-Extensions") != ""
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), access.ErrEnded) {
+			l.end(closePolicy, "your sign-in has ended: sign in again at /_admin/")
+		}
+	})()
 	if gateway.SetDeadline(time.Time{}) != nil || writeUpgrade(l.client.conn, resp) != nil {
 		return
 	}

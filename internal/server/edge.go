@@ -18,6 +18,7 @@ func (s *server) newEdge() (*edge.Edge, error) {
 		Models:         s.models.outside(),
 		Debug:          s.cfg.DebugRoutes,
 		Enter:          s.control.enter,
+		While:          s.control.accounts.While,
 		Refused:        s.control.refused,
 		Denied:         s.control.denied,
 		TrustedProxies: s.cfg.TrustedProxies,

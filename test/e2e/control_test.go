@@ -100,8 +100,17 @@ func TestControlPlane(t *testing.T) {
 		}
 	})
 
-	t.Run("the passkey opens again", func(t *testing.T) {
+	t.Run("signing out closes the agent's page too", func(t *testing.T) {
+		tab, done := chromedp.NewContext(desk) // of the same browser
+		defer done()
+		do(t, tab, chromedp.Navigate(strings.TrimSuffix(plane, "_admin/")))
+		awaitPage(t, tab, 3*patience, "the composer", composer+` !== null`)
 		do(t, desk, chromedp.Navigate(plane+"account"), chromedp.Click(`form[action="/_admin/sign-out"] button`))
+		awaitPage(t, tab, 2*patience, "its dismissal", `document.querySelector('.login-gate__failure') !== null || document.body.innerText.includes('Reconnecting')`)
+		shot(t, tab, "signed-out")
+	})
+
+	t.Run("the passkey opens again", func(t *testing.T) {
 		awaitPage(t, desk, patience, "the sign-in page", `location.pathname === "/_admin/sign-in" && document.querySelector("#use-passkey")?.checkVisibility()`)
 		do(t, desk, chromedp.Click("#use-passkey"))
 		awaitPage(t, desk, patience, "the overview", `location.pathname === "/_admin/" && document.body.innerText.includes("Ann")`)

@@ -66,6 +66,8 @@ type Accounts struct {
 
 	sealing cipher.AEAD // of what a browser keeps for us between two steps
 
+	standing standing
+
 	mu      sync.Mutex           // guards the two below
 	spent   map[string]time.Time // challenges that were answered rightly, until they are too old anyway
 	tickets map[string]ticket    // by hash
@@ -97,6 +99,7 @@ func New(opts Options) (*Accounts, error) {
 		hasher: h, sealing: sealing,
 		addresses: newLockout(now), names: newLockout(now), devices: newLockout(now), programs: newLockout(now),
 		strangers: &budget{now: now},
+		standing:  standing{open: map[holding]map[*context.CancelCauseFunc]bool{}, turn: make(chan struct{}, 1)},
 		spent:     map[string]time.Time{}, tickets: map[string]ticket{},
 	}, nil
 }
@@ -169,6 +172,7 @@ func (a *Accounts) dismiss(ctx context.Context, name, action string, do func(p s
 	if err := do(p, access.From(ctx).Kind != access.KindOwner); err != nil {
 		return explain(err, "person "+name)
 	}
+	a.recheck()
 	return a.note(ctx, audit.Event{Action: action, Target: p.Name})
 }
 
@@ -204,6 +208,7 @@ func (a *Accounts) SetPassword(ctx context.Context, now, next string) error {
 	if err := a.db.SetPassword(ctx, p.ID, hash, s.ID); err != nil {
 		return explain(err, "person "+p.Name)
 	}
+	a.recheck()
 	return a.note(ctx, audit.Event{Action: "password.set", Target: p.Name})
 }
 

@@ -198,6 +198,7 @@ func (a *Accounts) useUp(w http.ResponseWriter, r *http.Request, l Link, p store
 	if err != nil {
 		return explain(err, "a person called "+p.Name)
 	}
+	a.recheck()
 	a.names.forgive(foldName(p.Name))
 	detail := string(l.Kind) + " link"
 	if l.By != "" {

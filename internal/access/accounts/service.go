@@ -105,6 +105,7 @@ func (a *Accounts) RemoveServiceToken(ctx context.Context, name string) error {
 	if err := a.db.RemoveServiceToken(ctx, name); err != nil {
 		return explain(err, "service token "+name)
 	}
+	a.recheck()
 	return a.note(ctx, audit.Event{Action: "service-token.remove", Target: name})
 }
 

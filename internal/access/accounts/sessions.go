@@ -123,6 +123,7 @@ func (a *Accounts) begin(ctx context.Context, w http.ResponseWriter, r *http.Req
 		if err := a.db.EndSession(ctx, old.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
+		a.recheck()
 	}
 	setCookie(w, at.Secure, sessionCookie, value+"."+seed, sessionLife, http.SameSiteLaxMode)
 	return nil
@@ -319,6 +320,7 @@ func (a *Accounts) SignOut(w http.ResponseWriter, r *http.Request) error {
 	if err := a.db.EndSession(r.Context(), s.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
+	a.recheck()
 	return a.note(r.Context(), audit.Event{Action: "signout", Actor: string(access.KindPerson) + " " + s.Name, Via: s.Via})
 }
 
@@ -374,5 +376,6 @@ func (a *Accounts) End(ctx context.Context, id string) error {
 	if err != nil {
 		return explain(err, "session")
 	}
+	a.recheck()
 	return a.note(ctx, audit.Event{Action: "session.end", Target: s.Name, Detail: fmt.Sprintf("at %s since %s", s.Address, s.Created.Format(time.RFC3339))})
 }
