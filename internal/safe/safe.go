@@ -157,8 +157,10 @@ func identity(path string) (string, error) {
 	return id, nil
 }
 
-// lastVersions bounds how long stopping waits for what has not been stored yet.
-const lastVersions = 20 * time.Second
+// lastVersions bounds how long stopping waits for what has not been stored yet. What
+// is not by then is in the homes, and stored after the next start. With the end of the
+// agents before it, it fits into the 90 seconds that systemd gives a service to stop.
+const lastVersions = time.Minute
 
 // Run opens the repository, keeps the agents' states safe until ctx ends, and then
 // makes the last versions, when the agents have stopped.
