@@ -43,6 +43,9 @@ func OpenTab(t *testing.T) *Tab {
 			if err != nil {
 				return
 			}
+			if m.Type == "info" || m.Type == "debug" {
+				continue
+			}
 			b.mu.Lock()
 			b.said = append(b.said, m.String()+" "+m.URL)
 			b.mu.Unlock()
