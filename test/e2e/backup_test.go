@@ -22,16 +22,14 @@ const secretWord = "Rumpelstilzchen"
 // change is stored soon, a version is put back, a restore is tried, the home is lost,
 // and at last the whole machine.
 func TestBackup(t *testing.T) {
+	t.Parallel()
 	endpoint, access, secretKey := s3server.Start(t)
 	bucket := s3server.Bucket(t, endpoint, access, secretKey)
 	place := "s3://" + bucket + "/agents"
-	t.Setenv("MOLTWORKER_BACKUP_ENDPOINT", endpoint)
-	t.Setenv("AWS_ACCESS_KEY_ID", access)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
-	t.Setenv("MOLTWORKER_BACKUP", place)
 	foreign := s3server.Bucket(t, endpoint, access, secretKey)
-	for name, value := range map[string]string{"R2_ENDPOINT": endpoint, "R2_BUCKET_NAME": foreign, "R2_ACCESS_KEY_ID": access, "R2_SECRET_ACCESS_KEY": secretKey} {
-		t.Setenv(name, value)
+	env := []string{
+		"MOLTWORKER_BACKUP=" + place, "MOLTWORKER_BACKUP_ENDPOINT=" + endpoint, "AWS_ACCESS_KEY_ID=" + access, "AWS_SECRET_ACCESS_KEY=" + secretKey,
+		"R2_ENDPOINT=" + endpoint, "R2_BUCKET_NAME=" + foreign, "R2_ACCESS_KEY_ID=" + access, "R2_SECRET_ACCESS_KEY=" + secretKey,
 	}
 	in := func(bucket string) blob.Store {
 		store, err := s3.New(s3.Options{Endpoint: endpoint, Region: s3server.Region, Bucket: bucket, AccessKey: access, SecretKey: secret.NewValue(secretKey), PathStyle: true})
@@ -42,7 +40,7 @@ func TestBackup(t *testing.T) {
 	}
 
 	owner := t // of processes that outlive the part of the story in which they start
-	u := startUp(t, t.TempDir())
+	u := startIn(t, t.TempDir(), env)
 	keyFile := filepath.Join(t.TempDir(), "key")
 	e, _ := u.await(0, patience, "recovery key", func(e event) bool { return e.Event == "recovery" })
 	if err := os.WriteFile(keyFile, []byte(e.Key+"\n"), 0o600); err != nil {
@@ -97,7 +95,7 @@ func TestBackup(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(u.data, "agents", "main", "home")); err != nil {
 			t.Fatal(err)
 		}
-		u = startUp(owner, u.data)
+		u = u.again(owner)
 		u.awaitAwake(0)
 		if got := u.inside("cat $HOME/.openclaw/workspace/MEMORY.md"); strings.TrimSpace(got) != secretWord {
 			t.Errorf("MEMORY.md has %q", got)
@@ -111,7 +109,7 @@ func TestBackup(t *testing.T) {
 		t.Errorf("ended with code %d", code)
 	}
 	leavesNothing(t, u.data)
-	t.Run("a lost machine's agents come back with the key alone", func(t *testing.T) { elsewhere(t, place, keyFile) })
+	t.Run("a lost machine's agents come back with the key alone", func(t *testing.T) { elsewhere(t, env, place, keyFile) })
 
 	t.Run("the store has learnt nothing", func(t *testing.T) {
 		knowsNothing(t, in(bucket), e.Key)
@@ -144,9 +142,9 @@ func putBack(t *testing.T, u *up, kept backup.Version) {
 }
 
 // elsewhere restores on another machine, with nothing but the key.
-func elsewhere(t *testing.T, place, keyFile string) {
+func elsewhere(t *testing.T, env []string, place, keyFile string) {
 	data := t.TempDir()
-	r := moltworker(t, "backup", "restore", "--from", place, "--key", keyFile, "--data", data, "--json")
+	r := moltworker(t, env, "backup", "restore", "--from", place, "--key", keyFile, "--data", data, "--json")
 	if r.code != 0 {
 		t.Fatalf("code %d: %s%s", r.code, r.stdout, r.stderr)
 	}

@@ -48,7 +48,7 @@ func moveIn(t *testing.T, u *up, bucket blob.Store) {
 	u.await(from, bootPatience, "moved agent awake", func(e event) bool {
 		return e.Agent != nil && e.Agent.Agent == "moved" && e.Agent.State == agent.StateAwake
 	})
-	soul := moltworker(t, "agent", "exec", "--data", u.data, "moved", "--", "/bin/sh", "-c", "cd $HOME/.openclaw/workspace && cat SOUL.md && ls skills")
+	soul := moltworker(t, u.env, "agent", "exec", "--data", u.data, "moved", "--", "/bin/sh", "-c", "cd $HOME/.openclaw/workspace && cat SOUL.md && ls skills")
 	if soul.code != 0 || !strings.Contains(soul.stdout, "agent of old") || !strings.Contains(soul.stdout, "weather") {
 		t.Errorf("code %d: %s%s", soul.code, soul.stdout, soul.stderr)
 	}

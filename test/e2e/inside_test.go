@@ -13,12 +13,11 @@ import (
 // sealed store of the host, and must be nowhere inside.
 const canaryKey = "sk-ant-canary-5f1d2c7b9a"
 
-// hostCanary puts things on the host that the sandbox must not see.
-func hostCanary(t *testing.T) {
-	t.Helper()
-	t.Setenv("MOLTWORKER_DEMO", "true") // the key is set, and not used
-	t.Setenv("ANTHROPIC_API_KEY", canaryKey)
-	t.Setenv("HOST_CANARY", "host-environment")
+// hostCanary is an environment on the host that the sandbox must not see.
+var hostCanary = []string{
+	"MOLTWORKER_DEMO=true", // the key is set, and not used
+	"ANTHROPIC_API_KEY=" + canaryKey,
+	"HOST_CANARY=host-environment",
 }
 
 // probeInside runs what a curious agent would run, and expects to find nothing

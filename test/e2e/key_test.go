@@ -13,6 +13,7 @@ import (
 // TestKeyCountsAtOnce sets a key while the agent runs with the demo model: the
 // next message goes to the provider, with the real key, which is nowhere inside.
 func TestKeyCountsAtOnce(t *testing.T) {
+	t.Parallel()
 	const key = "sk-ant-real-8c1f0a66d2"
 	provider := fakemodel.Start(&fakemodel.Model{
 		Key: key,
@@ -24,12 +25,11 @@ func TestKeyCountsAtOnce(t *testing.T) {
 		},
 	})
 	t.Cleanup(provider.Close)
-	t.Setenv("ANTHROPIC_BASE_URL", provider.URL)
 	data := t.TempDir()
 	if err := os.WriteFile(filepath.Join(data, "routes.json"), []byte(spareRoutes), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	u := startUp(t, data)
+	u := startIn(t, data, []string{"ANTHROPIC_BASE_URL=" + provider.URL})
 	u.awaitAwake(0)
 
 	if got := u.chat(t, "hello"); !strings.Contains(got, "demo") {
@@ -60,6 +60,7 @@ var turnUsage = struct{ In, Out, CacheRead int64 }{1234, 56, 789}
 func (u *up) putSecret(name, value string) {
 	u.t.Helper()
 	put := exec.Command(program, "secret", "put", name, "--data", u.data)
+	put.Env = append(os.Environ(), u.env...)
 	put.Stdin = strings.NewReader(value + "\n")
 	if out, err := put.CombinedOutput(); err != nil {
 		u.t.Fatalf("secret put %s: %v\n%s", name, err, out)

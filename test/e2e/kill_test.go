@@ -51,7 +51,7 @@ func killAndReturn(t *testing.T, u *up, page context.Context) {
 		if now := sandboxProcesses(t, u.data); len(now) != len(pids) {
 			t.Fatalf("the sandbox had %d processes on the host and has %d after moltworker was killed", len(pids), len(now))
 		}
-		again := startUp(t, u.data, "--listen", address)
+		again := u.again(t, "--listen", address)
 		began := time.Now()
 		again.awaitAwake(0)
 		t.Logf("a restarted moltworker took the running agent over in %.1f s", time.Since(began).Seconds())

@@ -21,8 +21,8 @@ import (
 // open the Control UI with the link, be asked to pair, approve, chat, and see
 // the agent act inside its sandbox and nowhere else.
 func TestMainJob(t *testing.T) {
-	hostCanary(t)
-	u := startUp(t, t.TempDir())
+	t.Parallel()
+	u := startIn(t, t.TempDir(), hostCanary)
 	link := u.link()
 	page := browser.Open(t)
 	countSockets(t, page)

@@ -19,9 +19,9 @@ import (
 // TestPool makes an agent out of a spare that was booted ahead of need, and
 // removes it.
 func TestPool(t *testing.T) {
-	t.Setenv("MOLTWORKER_POOL", "1")
+	t.Parallel()
 	owner := t // of processes that outlive the part of the story in which they start
-	u := startUp(t, t.TempDir())
+	u := startIn(t, t.TempDir(), []string{"MOLTWORKER_POOL=1"})
 	u.awaitAwake(0)
 	eventually(t, bootPatience, "a spare is ready", func() bool {
 		ready, err := filepath.Glob(filepath.Join(u.data, "pool", "*", "ready"))
@@ -55,7 +55,7 @@ func TestPool(t *testing.T) {
 
 	t.Run("it outlives moltworker", func(t *testing.T) {
 		u.kill()
-		u = startUp(owner, u.data)
+		u = u.again(owner)
 		u.await(0, bootPatience, "the created agent", func(e event) bool {
 			return e.Agent != nil && e.Agent.Agent == "work" && e.Agent.State == agent.StateAwake
 		})

@@ -14,6 +14,7 @@ func TestProcessSandbox(t *testing.T) {
 	if _, err := exec.LookPath("bwrap"); err != nil {
 		t.Skip("bubblewrap is not installed (apt-get install bubblewrap)")
 	}
+	t.Parallel()
 	u := startUp(t, t.TempDir(), "--sandbox", "process")
 	if s := u.awaitAwake(0); s.Driver != "process" {
 		t.Errorf("runs in %q", s.Driver)
@@ -32,7 +33,7 @@ func TestProcessSandbox(t *testing.T) {
 	if len(sandboxProcesses(t, u.data)) == 0 {
 		t.Fatal("the sandbox ended with moltworker")
 	}
-	again := startUp(t, u.data, "--sandbox", "gvisor")
+	again := u.again(t, "--sandbox", "gvisor")
 	again.await(0, patience, "a boot in gVisor", func(e event) bool {
 		return e.Agent != nil && e.Agent.Driver == "gvisor" && len(e.Agent.Phases) > 1
 	})

@@ -80,7 +80,7 @@ func sleepAndGoOn(t *testing.T, u *up, page context.Context) (again *up) {
 		})
 		address := u.address()
 		u.kill()
-		again = startUp(owner, u.data, "--listen", address)
+		again = u.again(owner, "--listen", address)
 		again.await(0, patience, "an agent that sleeps", func(e event) bool { return e.Agent != nil && e.Agent.State == agent.StateAsleep })
 		do(t, page, chromedp.Reload())
 		conversation(t, again, page)

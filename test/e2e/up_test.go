@@ -35,6 +35,7 @@ type event struct {
 type up struct {
 	t    *testing.T
 	data string
+	env  []string // what it and its commands have in their environment, beside the test's own
 	cmd  *exec.Cmd
 	log  *lockedBuffer // what it printed on standard error
 
@@ -47,9 +48,22 @@ type up struct {
 // startUp runs `moltworker up` on a data directory and a free port.
 func startUp(t *testing.T, data string, args ...string) *up {
 	t.Helper()
-	u := &up{t: t, data: data, log: &lockedBuffer{}, news: make(chan struct{}), done: make(chan struct{})}
+	return startIn(t, data, nil, args...)
+}
+
+// again is another `moltworker up` after u has ended, on the same data.
+func (u *up) again(t *testing.T, args ...string) *up {
+	t.Helper()
+	return startIn(t, u.data, u.env, args...)
+}
+
+// startIn is startUp with more in the environment.
+func startIn(t *testing.T, data string, env []string, args ...string) *up {
+	t.Helper()
+	u := &up{t: t, data: data, env: env, log: &lockedBuffer{}, news: make(chan struct{}), done: make(chan struct{})}
 	args = append([]string{"up", "--json", "--data", data, "--listen", "127.0.0.1:0"}, args...)
 	u.cmd = exec.Command(program, args...)
+	u.cmd.Env = append(os.Environ(), env...)
 	u.cmd.Stderr = u.log
 	out, err := u.cmd.StdoutPipe()
 	if err != nil {
@@ -163,7 +177,7 @@ func (u *up) kill() {
 // moltworker runs another command on the same data directory.
 func (u *up) moltworker(args ...string) result {
 	u.t.Helper()
-	return moltworker(u.t, append(args[:len(args):len(args)], "--data", u.data)...)
+	return moltworker(u.t, u.env, append(args[:len(args):len(args)], "--data", u.data)...)
 }
 
 // result is how a command ended.
@@ -172,12 +186,13 @@ type result struct {
 	code           int
 }
 
-// moltworker runs one command to its end.
-func moltworker(t *testing.T, args ...string) result {
+// moltworker runs one command to its end, with more in the environment.
+func moltworker(t *testing.T, env []string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*bootPatience) // a drill boots
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(os.Environ(), env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -191,7 +206,7 @@ func moltworker(t *testing.T, args ...string) result {
 // inside runs a shell line in the main agent's sandbox and returns its output.
 func (u *up) inside(line string) string {
 	u.t.Helper()
-	r := moltworker(u.t, "agent", "exec", "--data", u.data, "main", "--", "/bin/sh", "-c", line)
+	r := moltworker(u.t, u.env, "agent", "exec", "--data", u.data, "main", "--", "/bin/sh", "-c", line)
 	if r.code != 0 {
 		u.t.Fatalf("inside: %s: code %d\n%s%s", line, r.code, r.stdout, r.stderr)
 	}

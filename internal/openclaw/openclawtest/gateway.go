@@ -24,7 +24,7 @@ import (
 
 // BootLimit bounds a gateway's boot in tests. A boot takes ten seconds; a
 // machine that does other things at the same time may need minutes.
-const BootLimit = 5 * time.Minute
+const BootLimit = 10 * time.Minute
 
 // A Gateway is a real OpenClaw gateway, running natively with a home directory of
 // its own.
