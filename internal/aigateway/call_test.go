@@ -188,18 +188,17 @@ func TestSlowRequestBody(t *testing.T) {
 // An upstream that accepts a call and then says nothing.
 func TestSlowUpstream(t *testing.T) {
 	for _, a := range apis {
-		hold := make(chan struct{})
-		r := newRig(t, func(c *fakemodel.Call) fakemodel.Reply {
-			if !c.Stream {
-				return fakemodel.Reply{Delay: time.Hour}
-			}
-			return fakemodel.Reply{Text: "some words", Hold: hold, HoldAt: 3}
-		}, func(o *Options) { o.Timeouts.Header, o.Timeouts.Idle = 80*time.Millisecond, 80*time.Millisecond })
-
+		r := newRig(t, func(*fakemodel.Call) fakemodel.Reply { return fakemodel.Reply{Delay: time.Hour} },
+			func(o *Options) { o.Timeouts.Header = 80 * time.Millisecond })
 		got := r.do(a.request(r.url, false))
 		if _, msg := apiError(t, a, got.body); got.StatusCode != 504 || !strings.Contains(msg, "did not begin to answer within 80ms") {
 			t.Errorf("%s: %d %s", a.name, got.StatusCode, got.body)
 		}
+
+		hold := make(chan struct{})
+		r = newRig(t, func(*fakemodel.Call) fakemodel.Reply {
+			return fakemodel.Reply{Text: "some words", Hold: hold, HoldAt: 3}
+		}, func(o *Options) { o.Timeouts.Idle = 80 * time.Millisecond })
 		got = r.do(a.request(r.url, true))
 		if got.end == nil || !strings.Contains(got.body, "nothing came for 80ms") {
 			t.Errorf("%s: end %v: %s", a.name, got.end, got.body)
