@@ -64,6 +64,11 @@ type Options struct {
 	// at once: each takes a core for as long as it takes, and all of them together
 	// would keep each other from answering. Optional: without it there is no bound.
 	Turns chan struct{}
+	// Boots is the same for boots of OpenClaw, which take longer: after a restart of
+	// the machine every agent that was awake boots, and all at once would be in time
+	// with none. A boot has its turn until the gateway answers, or as long as one may
+	// take.
+	Boots chan struct{}
 
 	// Prepare is called before a sandbox is started, when the agent has nothing in
 	// its home: a state that is kept elsewhere can be put there. It tells, in words

@@ -17,7 +17,7 @@ type boot struct {
 	runtime runtime.Runtime
 	sandbox sandbox.Sandbox
 	fresh   bool   // started; else restored or taken over
-	leave   func() // gives the turn back that the agent took to come back; may be called again
+	leave   func() // gives the turn back that the agent took to come back or to boot; may be called again
 }
 
 // bring finds, restores or starts the sandbox. Its guest has greeted.
@@ -30,7 +30,7 @@ func (a *Agent) bring(ctx context.Context, p plan) (b boot, err error) {
 	a.track.update(func(s *Status) { s.Runtime = b.runtime.Version })
 	b.leave = func() {}
 	if p == planRestore {
-		if b.leave, err = a.queue(ctx); err != nil {
+		if b.leave, err = a.queue(ctx, a.opts.Turns, "waiting for others that wake"); err != nil {
 			return b, err
 		}
 		b.sandbox, err = a.restore(ctx, b.runtime)
@@ -40,7 +40,7 @@ func (a *Agent) bring(ctx context.Context, p plan) (b boot, err error) {
 	if err == nil && b.sandbox == nil {
 		b.leave()
 		b.fresh = true
-		b.sandbox, err = a.start(ctx, b.runtime)
+		b.sandbox, b.leave, err = a.start(ctx, b.runtime)
 	}
 	if err != nil {
 		b.leave()
@@ -48,16 +48,15 @@ func (a *Agent) bring(ctx context.Context, p plan) (b boot, err error) {
 	return b, err
 }
 
-// queue waits for the agent's turn to come back from its image.
-func (a *Agent) queue(ctx context.Context) (leave func(), err error) {
-	turns := a.opts.Turns
+// queue waits for the agent's turn.
+func (a *Agent) queue(ctx context.Context, turns chan struct{}, why string) (leave func(), err error) {
 	if turns == nil {
 		return func() {}, nil
 	}
 	select {
 	case turns <- struct{}{}:
 	default:
-		a.track.phase("turn", "waiting for others that wake")
+		a.track.phase("turn", why)
 		select {
 		case turns <- struct{}{}:
 		case <-ctx.Done():
@@ -81,12 +80,34 @@ func during(ctx context.Context, sb sandbox.Sandbox) (context.Context, context.C
 	return ctx, func() { cancel(nil) }
 }
 
-// start makes a new sandbox and waits for its guest's greeting. A sandbox whose
-// guest never greets is taken away again.
-func (a *Agent) start(ctx context.Context, rt runtime.Runtime) (sandbox.Sandbox, error) {
-	if err := a.prepare(ctx); err != nil {
-		return nil, err
+// untilBooted waits until the gateway has booted or has failed to, for as long as a
+// boot may take at most.
+func (a *Agent) untilBooted(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, a.opts.BootTimeout)
+	defer cancel()
+	for s := range a.Watch(ctx) {
+		if s.State != StateBooting {
+			return
+		}
 	}
+}
+
+// start makes a new sandbox when it is the agent's turn to boot, and waits for its
+// guest's greeting. leave gives the turn back.
+func (a *Agent) start(ctx context.Context, rt runtime.Runtime) (sb sandbox.Sandbox, leave func(), err error) {
+	if err := a.prepare(ctx); err != nil {
+		return nil, func() {}, err
+	}
+	if leave, err = a.queue(ctx, a.opts.Boots, "waiting for others that boot"); err != nil {
+		return nil, func() {}, err
+	}
+	sb, err = a.launch(ctx, rt)
+	return sb, leave, err
+}
+
+// launch makes a new sandbox and waits for its guest's greeting. A sandbox whose guest
+// never greets is taken away again.
+func (a *Agent) launch(ctx context.Context, rt runtime.Runtime) (sandbox.Sandbox, error) {
 	a.track.phase("sandbox", "starting the sandbox")
 	spec := a.spec(rt)
 	if err := errors.Join(boundGuestLog(spec.Log), writeRecord(a.opts.Dir, spec), a.ledger.advance(), a.dropImage()); err != nil {

@@ -283,10 +283,14 @@ func (a *Agent) tend(ctx context.Context, b boot, again, retire bool) error {
 	if err := a.settle(ctx, b.runtime, again); err != nil {
 		return err
 	}
-	b.leave()
 	a.noteSettled()
 	var following sync.WaitGroup
 	following.Go(func() { a.followEvents(ctx) })
+	if b.fresh {
+		following.Go(func() { a.untilBooted(ctx); b.leave() })
+	} else {
+		b.leave()
+	}
 	defer func() { cancel(); following.Wait() }()
 	for {
 		timer := time.NewTimer(a.untilSleep(retire))

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -466,4 +467,73 @@ func TestAnAbandonedAgentHoldsNothing(t *testing.T) {
 	}
 	a, _ := w.run()
 	awake(t, a)
+}
+
+// TestBootsTakeTurns: with room for one boot, the next begins when the gateway of the
+// one before answers, and one that fails, or takes for ever, does not keep its place.
+func TestBootsTakeTurns(t *testing.T) {
+	w, _ := newWorld(t)
+	w.opts.Boots = make(chan struct{}, 1)
+	dir := filepath.Dir(w.opts.Dir)
+	var all []*Agent
+	for _, name := range []string{"slow", "second", "third"} {
+		w.opts.Name, w.opts.ID, w.opts.Dir = name, "test-"+name, filepath.Join(dir, name)
+		home := homeDir(w.opts.Dir)
+		if err := os.MkdirAll(home, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(home, "slow"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a, _ := w.run()
+		all = append(all, a)
+		await(t, a, "its place", func(s Status) bool {
+			return s.State == StateBooting && slices.ContainsFunc(s.Phases, func(p Phase) bool {
+				return p.Name == map[bool]string{true: "guest", false: "turn"}[name == "slow"]
+			})
+		})
+	}
+	if n := w.driver.started(); n != 1 {
+		t.Fatalf("%d sandboxes were started", n)
+	}
+	for range all { // whoever boots is done
+		boots := func() *Agent {
+			for _, a := range all {
+				if s := a.Status(); s.State == StateBooting && s.Phases[len(s.Phases)-1].Name != "turn" {
+					return a
+				}
+			}
+			return nil
+		}
+		var a *Agent
+		eventually(t, "one boots", func() bool { a = boots(); return a != nil })
+		if err := os.Remove(filepath.Join(homeDir(a.opts.Dir), "slow")); err != nil {
+			t.Fatal(err)
+		}
+		awake(t, a)
+	}
+	eventually(t, "nobody keeps a turn", func() bool { return len(w.opts.Boots) == 0 })
+}
+
+// TestABootThatHangsLetsOthersBoot.
+func TestABootThatHangsLetsOthersBoot(t *testing.T) {
+	w, _ := newWorld(t)
+	w.opts.Boots, w.opts.BootTimeout = make(chan struct{}, 1), time.Second
+	dir := filepath.Dir(w.opts.Dir)
+	home := homeDir(w.opts.Dir)
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(home, "slow"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hung, _ := w.run()
+	await(t, hung, "booting", func(s Status) bool { return len(w.opts.Boots) == 1 })
+	w.opts.Name, w.opts.ID, w.opts.Dir = "other", "test-other", filepath.Join(dir, "other")
+	w.opts.BootTimeout = time.Minute
+	other, _ := w.run()
+	awake(t, other)
+	if s := hung.Status(); s.State == StateAwake {
+		t.Errorf("it came up: %+v", s)
+	}
 }

@@ -22,12 +22,13 @@ type maker struct {
 	ai     *aigateway.Gateway
 	driver sandbox.Driver
 	binary string
-	turns  chan struct{} // see agent.Options
+	turns  chan struct{} // of wakes; see agent.Options
+	boots  chan struct{} // of boots
 }
 
 // agents makes every agent there is to be: those configured and those created.
 func (s *server) agents(driver sandbox.Driver, binary string) (*agent.Fleet, error) {
-	s.maker = &maker{s, s.models.gateway, driver, binary, make(chan struct{}, runtime.NumCPU())}
+	s.maker = &maker{s, s.models.gateway, driver, binary, make(chan struct{}, runtime.NumCPU()), make(chan struct{}, runtime.NumCPU())}
 	var all []*agent.Agent
 	for _, name := range s.names {
 		a, err := s.maker.agent(name)
@@ -86,6 +87,7 @@ func (m *maker) options(name, dir string, sleepAfter time.Duration) (agent.Optio
 		SleepAfter:  sleepAfter,
 		Images:      images,
 		Turns:       m.turns,
+		Boots:       m.boots,
 		BootTimeout: cfg.BootTimeout,
 		TimeZone:    timeZone(),
 		Log:         m.s.log,
