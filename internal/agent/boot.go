@@ -86,7 +86,7 @@ func (a *Agent) untilBooted(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, a.opts.BootTimeout)
 	defer cancel()
 	for s := range a.Watch(ctx) {
-		if s.State != StateBooting {
+		if s.State != StateBooting && s.State != StateWaking { // waking, where there are no images
 			return
 		}
 	}
