@@ -22,7 +22,6 @@ const secretWord = "Rumpelstilzchen"
 // change is stored soon, a version is put back, a restore is tried, the home is lost,
 // and at last the whole machine.
 func TestBackup(t *testing.T) {
-	t.Parallel()
 	endpoint, access, secretKey := s3server.Start(t)
 	bucket := s3server.Bucket(t, endpoint, access, secretKey)
 	place := "s3://" + bucket + "/agents"

@@ -101,19 +101,26 @@ func TestControlPlane(t *testing.T) {
 	})
 
 	t.Run("signing out closes the agent's page too", func(t *testing.T) {
-		tab, done := chromedp.NewContext(desk) // of the same browser
-		defer done()
-		do(t, tab, chromedp.Navigate(strings.TrimSuffix(plane, "_admin/")))
-		awaitPage(t, tab, 3*patience, "the composer", composer+` !== null`)
-		do(t, desk, chromedp.Navigate(plane+"account"), chromedp.Click(`form[action="/_admin/sign-out"] button`))
-		awaitPage(t, tab, 2*patience, "its dismissal", `document.querySelector('.login-gate__failure') !== null || document.body.innerText.includes('Reconnecting')`)
-		shot(t, tab, "signed-out")
+		const field = `document.querySelector('form[action="/_admin/sign-out"] input[name="proof"]').value`
+		do(t, desk, chromedp.Navigate(plane+"account"))
+		awaitPage(t, desk, patience, "the account", field+` !== ""`)
+		proof, err := chromedp.Run(desk, chromedp.Evaluate[string](field))
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(t, desk, chromedp.Navigate(strings.TrimSuffix(plane, "_admin/")))
+		awaitPage(t, desk, 3*patience, "the composer", composer+` !== null`)
+		// As in another tab.
+		awaitPage(t, desk, patience, "the end of the sign-in", `fetch("/_admin/sign-out", {method: "POST", body: new URLSearchParams({proof: "`+proof+`"})}) !== null`)
+		awaitPage(t, desk, 2*patience, "its dismissal", `document.querySelector('.login-gate__failure') !== null || document.body.innerText.includes('Reconnecting')`)
+		shot(t, desk, "signed-out")
 	})
 
 	t.Run("the passkey opens again", func(t *testing.T) {
+		do(t, desk, chromedp.Navigate(plane+"account"))
 		awaitPage(t, desk, patience, "the sign-in page", `location.pathname === "/_admin/sign-in" && document.querySelector("#use-passkey")?.checkVisibility()`)
 		do(t, desk, chromedp.Click("#use-passkey"))
-		awaitPage(t, desk, patience, "the overview", `location.pathname === "/_admin/" && document.body.innerText.includes("Ann")`)
+		awaitPage(t, desk, patience, "where she wanted to be", `location.pathname === "/_admin/account" && document.body.innerText.includes("Ann")`)
 	})
 
 	t.Run("the setup link is spent", func(t *testing.T) {

@@ -13,7 +13,6 @@ import (
 // TestKeyCountsAtOnce sets a key while the agent runs with the demo model: the
 // next message goes to the provider, with the real key, which is nowhere inside.
 func TestKeyCountsAtOnce(t *testing.T) {
-	t.Parallel()
 	const key = "sk-ant-real-8c1f0a66d2"
 	provider := fakemodel.Start(&fakemodel.Model{
 		Key: key,

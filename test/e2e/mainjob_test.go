@@ -21,7 +21,6 @@ import (
 // open the Control UI with the link, be asked to pair, approve, chat, and see
 // the agent act inside its sandbox and nowhere else.
 func TestMainJob(t *testing.T) {
-	t.Parallel()
 	u := startIn(t, t.TempDir(), hostCanary)
 	link := u.link()
 	page := browser.Open(t)
@@ -129,13 +128,21 @@ func say(t *testing.T, page context.Context, text string) {
 // holds waits for a JavaScript condition and says whether it came to hold.
 func holds(page context.Context, within time.Duration, condition string) bool {
 	for deadline := time.Now().Add(within); ; time.Sleep(100 * time.Millisecond) {
-		if ok, _ := chromedp.Run(page, chromedp.Evaluate[bool](condition)); ok {
+		if isSo(page, condition) {
 			return true
 		}
 		if time.Now().After(deadline) {
 			return false
 		}
 	}
+}
+
+// isSo asks a page once, which may not answer.
+func isSo(page context.Context, condition string) bool {
+	ctx, cancel := context.WithTimeout(page, patience)
+	defer cancel()
+	ok, _ := chromedp.Run(ctx, chromedp.Evaluate[bool](condition))
+	return ok
 }
 
 func do(t *testing.T, page context.Context, steps ...chromedp.Action[chromedp.Void]) {

@@ -19,7 +19,6 @@ import (
 // TestPool makes an agent out of a spare that was booted ahead of need, and
 // removes it.
 func TestPool(t *testing.T) {
-	t.Parallel()
 	owner := t // of processes that outlive the part of the story in which they start
 	u := startIn(t, t.TempDir(), []string{"MOLTWORKER_POOL=1"})
 	u.awaitAwake(0)

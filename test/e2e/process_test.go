@@ -14,7 +14,6 @@ func TestProcessSandbox(t *testing.T) {
 	if _, err := exec.LookPath("bwrap"); err != nil {
 		t.Skip("bubblewrap is not installed (apt-get install bubblewrap)")
 	}
-	t.Parallel()
 	u := startUp(t, t.TempDir(), "--sandbox", "process")
 	if s := u.awaitAwake(0); s.Driver != "process" {
 		t.Errorf("runs in %q", s.Driver)
