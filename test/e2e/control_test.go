@@ -109,7 +109,7 @@ func TestControlPlane(t *testing.T) {
 			t.Fatal(err)
 		}
 		do(t, desk, chromedp.Navigate(strings.TrimSuffix(plane, "_admin/")))
-		awaitPage(t, desk, 3*patience, "the composer", composer+` !== null`)
+		awaitPage(t, desk, 3*patience, "a page that is connected", settled+` && !document.body.innerText.includes('Reconnecting')`)
 		// As in another tab.
 		awaitPage(t, desk, patience, "the end of the sign-in", `fetch("/_admin/sign-out", {method: "POST", body: new URLSearchParams({proof: "`+proof+`"})}) !== null`)
 		awaitPage(t, desk, 2*patience, "its dismissal", `document.querySelector('.login-gate__failure') !== null || document.body.innerText.includes('Reconnecting')`)
