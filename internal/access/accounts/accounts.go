@@ -99,7 +99,7 @@ func New(opts Options) (*Accounts, error) {
 		hasher: h, sealing: sealing,
 		addresses: newLockout(now), names: newLockout(now), devices: newLockout(now), programs: newLockout(now),
 		strangers: &budget{now: now},
-		standing:  standing{open: map[holding]map[*context.CancelCauseFunc]bool{}, turn: make(chan struct{}, 1)},
+		standing:  standing{open: map[holding]map[*context.CancelCauseFunc]bool{}},
 		spent:     map[string]time.Time{}, tickets: map[string]ticket{},
 	}, nil
 }

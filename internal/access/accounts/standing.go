@@ -24,7 +24,7 @@ type standing struct {
 	open  map[holding]map[*context.CancelCauseFunc]bool
 	timer *time.Timer // nil: nothing is open
 
-	turn chan struct{} // held (it is full) while one goroutine checks
+	checking sync.Mutex // one goroutine checks at a time
 }
 
 // holding is what lets somebody in: a session by its public ID, or a service token by
@@ -111,8 +111,8 @@ func (a *Accounts) recheck() { go a.checkStanding() }
 // checkStanding ends what is open by sign-ins that have ended. Whoever cannot be looked
 // up keeps what is open until the next time: new requests are refused meanwhile.
 func (a *Accounts) checkStanding() {
-	a.standing.turn <- struct{}{}
-	defer func() { <-a.standing.turn }()
+	a.standing.checking.Lock()
+	defer a.standing.checking.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
 	defer cancel()
 	for _, h := range a.standing.holdings() {
@@ -122,19 +122,16 @@ func (a *Accounts) checkStanding() {
 	}
 }
 
-// stands is store.ErrNotFound when a holding has ended. A session by which something is
-// open is in use.
+// stands is store.ErrNotFound when a holding has ended; a visit is gone with its sign-in.
+// A session by which something is open is in use.
 func (a *Accounts) stands(ctx context.Context, h holding) error {
-	now := a.now()
 	if h.session == "" {
-		return a.serviceStands(ctx, h.service, now)
+		return a.serviceStands(ctx, h.service)
 	}
+	now := a.now()
 	s, err := a.db.Session(ctx, h.session)
 	if err == nil && !now.Before(s.Expires) {
 		err = store.ErrNotFound
-	}
-	if err == nil && s.Parent != "" {
-		_, err = a.db.Session(ctx, s.Parent)
 	}
 	if err == nil && now.Sub(s.Used) >= noteEvery {
 		err = a.db.UseSession(ctx, s.ID, now, false)
@@ -142,13 +139,13 @@ func (a *Accounts) stands(ctx context.Context, h holding) error {
 	return err
 }
 
-func (a *Accounts) serviceStands(ctx context.Context, name string, now time.Time) error {
+func (a *Accounts) serviceStands(ctx context.Context, name string) error {
 	rows, err := a.db.ServiceTokens(ctx)
 	if err != nil {
 		return err
 	}
 	for _, t := range rows {
-		if t.Name == name && (t.Expires.IsZero() || now.Before(t.Expires)) {
+		if t.Name == name && !a.expired(t) {
 			return nil
 		}
 	}

@@ -40,8 +40,7 @@ const execTime = 250 * time.Millisecond
 // Args is a process's argument vector; nil when it has ended, reaped or not. While a
 // process replaces its program the kernel tells none; that is waited for.
 func Args(pid int) []string {
-	var deadline time.Time
-	for ; ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(execTime); ; time.Sleep(time.Millisecond) {
 		content, err := os.ReadFile(procFile(pid, "cmdline"))
 		if err != nil {
 			return nil
@@ -52,9 +51,7 @@ func Args(pid int) []string {
 		if stat, err := ReadStat(pid); err != nil || stat.State == 'Z' || stat.State == 'X' || stat.kernel {
 			return nil
 		}
-		if now := time.Now(); deadline.IsZero() {
-			deadline = now.Add(execTime)
-		} else if now.After(deadline) {
+		if time.Now().After(deadline) {
 			return nil
 		}
 	}
