@@ -469,8 +469,21 @@ func TestAnAbandonedAgentHoldsNothing(t *testing.T) {
 	awake(t, a)
 }
 
+// slow has the gateway of the next agent not answer as long as there is a file "slow" in
+// its home.
+func (w *world) slow() {
+	w.t.Helper()
+	home := homeDir(w.opts.Dir)
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(home, "slow"), nil, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // TestBootsTakeTurns: with room for one boot, the next begins when the gateway of the
-// one before answers, and one that fails, or takes for ever, does not keep its place.
+// one before answers.
 func TestBootsTakeTurns(t *testing.T) {
 	w, _ := newWorld(t)
 	w.opts.Boots = make(chan struct{}, 1)
@@ -478,13 +491,7 @@ func TestBootsTakeTurns(t *testing.T) {
 	var all []*Agent
 	for _, name := range []string{"slow", "second", "third"} {
 		w.opts.Name, w.opts.ID, w.opts.Dir = name, "test-"+name, filepath.Join(dir, name)
-		home := homeDir(w.opts.Dir)
-		if err := os.MkdirAll(home, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(home, "slow"), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		w.slow()
 		a, _ := w.run()
 		all = append(all, a)
 		await(t, a, "its place", func(s Status) bool {
@@ -520,13 +527,7 @@ func TestABootThatHangsLetsOthersBoot(t *testing.T) {
 	w, _ := newWorld(t)
 	w.opts.Boots, w.opts.BootTimeout = make(chan struct{}, 1), time.Second
 	dir := filepath.Dir(w.opts.Dir)
-	home := homeDir(w.opts.Dir)
-	if err := os.MkdirAll(home, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(home, "slow"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	w.slow()
 	hung, _ := w.run()
 	await(t, hung, "booting", func(s Status) bool { return len(w.opts.Boots) == 1 })
 	w.opts.Name, w.opts.ID, w.opts.Dir = "other", "test-other", filepath.Join(dir, "other")

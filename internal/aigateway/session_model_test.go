@@ -22,13 +22,7 @@ func TestRealtimeModels(t *testing.T) {
 	s := startTalker(t)
 	b := newBooks(t, daily(price.Dollar))
 	only := guarded(t, guardrail.Policy{Models: []string{"*-x", "gpt-dear"}})
-	r := newRig(t, says(""), b.use, only, func(o *Options) {
-		table, err := price.Load([]byte(`{"models":[{"provider":"openai","model":"gpt-x","input":1,"output":10},{"provider":"openai","model":"gpt-dear","input":2,"output":20}]}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Prices = func() *price.Table { return table }
-	})
+	r := newRig(t, says(""), b.use, only, pricing(t, `{"models":[{"provider":"openai","model":"gpt-x","input":1,"output":10},{"provider":"openai","model":"gpt-dear","input":2,"output":20}]}`))
 	r.secrets.put("OPENAI_BASE_URL", s.URL+"/v1")
 	for _, q := range []string{"?model=gpt-bad&deployment=-x", "?model=gpt-x&model=gpt-bad", "?model=gpt-x&deployment=gpt-x", "?deployment=gpt-x", "?Model=gpt-bad&model=gpt-x",
 		"", "?model=", "?model=gpt-x;model=gpt-bad", "?model=" + strings.Repeat("a", 200) + "-x"} {
@@ -87,15 +81,19 @@ func TestRealtimeModels(t *testing.T) {
 	}
 }
 
+// pricing has models cost what a table says.
+func pricing(t testing.TB, models string) func(*Options) {
+	t.Helper()
+	table, err := price.Load([]byte(models))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(o *Options) { o.Prices = func() *price.Table { return table } }
+}
+
 // TestRealtimeConfirmedModel: what the provider confirms is the price from then on.
 func TestRealtimeConfirmedModel(t *testing.T) {
-	s := newScene(t, func(o *Options) {
-		table, err := price.Load([]byte(`{"models":[{"provider":"openai","model":"gpt-x","input":1,"output":10},{"provider":"openai","model":"gpt-y","input":0.5,"output":5}]}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Prices = func() *price.Table { return table }
-	})
+	s := newScene(t, pricing(t, `{"models":[{"provider":"openai","model":"gpt-x","input":1,"output":10},{"provider":"openai","model":"gpt-y","input":0.5,"output":5}]}`))
 	s.says(`{"type":"session.update","session":{"model":"gpt-y"}}`)
 	s.says(create)
 	s.sees(done) // at 300: nobody has confirmed the cheaper one
@@ -113,13 +111,7 @@ func TestRealtimeConfirmedModel(t *testing.T) {
 // TestRealtimeModelOfAnAnswer: an answer is charged by the model that it was asked of,
 // whatever is named or confirmed while it is under way.
 func TestRealtimeModelOfAnAnswer(t *testing.T) {
-	s := newScene(t, func(o *Options) {
-		table, err := price.Load([]byte(`{"models":[{"provider":"openai","model":"gpt-x","input":1,"output":10},{"provider":"openai","model":"gpt-y","input":0.5,"output":5}]}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Prices = func() *price.Table { return table }
-	})
+	s := newScene(t, pricing(t, `{"models":[{"provider":"openai","model":"gpt-x","input":1,"output":10},{"provider":"openai","model":"gpt-y","input":0.5,"output":5}]}`))
 	s.says(create)
 	s.says(`{"type":"session.update","session":{"model":"of-unknown-price"}}`)
 	s.sees(done) // at 300
@@ -152,13 +144,7 @@ func liveSession(g *Gateway, ctx context.Context, kind usage.Kind) *session {
 // itself, and says with the end of each what it consumed.
 func TestRealtimeGeminiLive(t *testing.T) {
 	b := newBooks(t, daily(price.Dollar))
-	r := newRig(t, says(""), b.use, func(o *Options) {
-		table, err := price.Load([]byte(`{"models":[{"provider":"google-ai-studio","model":"gemini-live","input":1,"output":10}]}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Prices = func() *price.Table { return table }
-	})
+	r := newRig(t, says(""), b.use, pricing(t, `{"models":[{"provider":"google-ai-studio","model":"gemini-live","input":1,"output":10}]}`))
 	only, err := guardrail.New(nil).Compile(guardrail.Policy{Models: []string{"gemini-*"}})
 	if err != nil {
 		t.Fatal(err)

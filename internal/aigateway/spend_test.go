@@ -60,11 +60,7 @@ func newBooks(t testing.TB, rules ...budget.Rule) *books {
 func (b *books) because(trigger string) { b.why.Store(&trigger) }
 
 func (b *books) use(o *Options) {
-	table, err := price.Load([]byte(prices))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	o.Prices = func() *price.Table { return table }
+	pricing(b.t, prices)(o)
 	o.Budget, o.Calls = b.ledger, b.calls
 	o.Trigger = func(Prompt) string { return *b.why.Load() }
 	o.ByPerson = map[string]bool{"user": true}

@@ -17,12 +17,13 @@ func (w *world) opened(p access.Principal) context.Context {
 	return ctx
 }
 
-// ends waits until what is open has been ended for the right reason.
+// ends waits until what is open has been ended for the right reason, and because it was
+// said that it is to be: not until it is found out some time.
 func ends(t *testing.T, what string, open context.Context) {
 	t.Helper()
 	select {
 	case <-open.Done():
-	case <-t.Context().Done():
+	case <-time.After(checkEvery / 2):
 	}
 	if err := context.Cause(open); !errors.Is(err, access.ErrEnded) {
 		t.Errorf("%s: %v", what, err)
@@ -44,11 +45,7 @@ func TestNothingOutlivesItsSignIn(t *testing.T) {
 			if err := other.signIn("Ann", goodPassword); err != nil {
 				return err
 			}
-			p, err := other.who()
-			if err != nil {
-				return err
-			}
-			return w.SetPassword(access.With(w.Context(), p, other.place()), goodPassword, "seven grey herons fly")
+			return w.SetPassword(access.With(w.Context(), w.mustWho(other), other.place()), goodPassword, "seven grey herons fly")
 		},
 		"recovered": func(w *world, _ *browser, _ access.Principal) error {
 			token, _, err := w.Recovery(w.owner(), "Ann")
@@ -66,10 +63,7 @@ func TestNothingOutlivesItsSignIn(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			w := newWorld(t)
 			b := w.first()
-			p, err := b.who()
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := w.mustWho(b)
 			open := w.opened(p)
 			ticket, err := w.Ticket(w.Context(), p, "ada")
 			if err != nil {
@@ -82,11 +76,7 @@ func TestNothingOutlivesItsSignIn(t *testing.T) {
 			}); err != nil {
 				t.Fatal(err)
 			}
-			visit, err := visitor.who()
-			if err != nil {
-				t.Fatal(err)
-			}
-			visited := w.opened(visit)
+			visited := w.opened(w.mustWho(visitor))
 			if err := end(w, b, p); err != nil {
 				t.Fatal(err)
 			}
@@ -101,11 +91,7 @@ func TestNothingOutlivesItsSignIn(t *testing.T) {
 func TestWhatStandsStaysOpen(t *testing.T) {
 	w := newWorld(t)
 	b := w.first()
-	p, err := b.who()
-	if err != nil {
-		t.Fatal(err)
-	}
-	mine := w.opened(p)
+	mine := w.opened(w.mustWho(b))
 	token := access.Principal{Kind: access.KindHolder, Agent: "ada", Via: access.ViaToken}
 	if ctx, _ := w.While(w.Context(), token); ctx != w.Context() {
 		t.Error("a holder of a token is watched")
@@ -114,10 +100,7 @@ func TestWhatStandsStaysOpen(t *testing.T) {
 	if err := other.signIn("Ann", goodPassword); err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := other.who()
-	if err != nil {
-		t.Fatal(err)
-	}
+	theirs := w.mustWho(other)
 	gone := w.opened(theirs)
 	if err := w.End(w.owner(), theirs.Session); err != nil {
 		t.Fatal(err)
@@ -152,10 +135,7 @@ func TestWhatStandsStaysOpen(t *testing.T) {
 // TestNothingIsKeptOfWhatIsClosed.
 func TestNothingIsKeptOfWhatIsClosed(t *testing.T) {
 	w := newWorld(t)
-	p, err := w.first().who()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := w.mustWho(w.first())
 	_, first := w.While(t.Context(), p)
 	_, second := w.While(t.Context(), p)
 	first()
